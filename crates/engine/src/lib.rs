@@ -1,0 +1,9 @@
+//! Local inference: model files in, text and scores out, on a thread of its own.
+//!
+//! Callers use [`LanguageModel`]. This crate must not know filings, finance or serving.
+
+mod error;
+mod model;
+
+pub use error::EngineError;
+pub use model::*;

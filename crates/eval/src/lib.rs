@@ -1,0 +1,3 @@
+//! Evaluation: datasets, exact metrics, intervals.
+//!
+//! This crate must not know axum.

@@ -1,0 +1,13 @@
+//! Filings as data: SEC filings, earnings-call transcripts and page corpora in, normalised text
+//! with spans, sections, facts and passages out.
+//!
+//! Readers return a value and its [`Warning`]s: input is hostile and incomplete, and what was
+//! doubtful is said, never hidden. This crate must not know of search, models or serving.
+
+mod error;
+pub mod types;
+mod warning;
+
+pub use error::FilingsError;
+pub use types::*;
+pub use warning::{Warning, WarningCode};
