@@ -1,0 +1,401 @@
+//! What can be typed: the commands, their flags and their help.
+//!
+//! Only shapes and texts; what a command does is in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "footnote",
+    version,
+    about = "Answers questions over SEC filings, with footnotes checked against the filings",
+    long_about = "Footnote answers questions over SEC filings. A model that runs in this process picks the \
+                  kind of filing, then the passage, and answers; every footnote is checked against the \
+                  filing by the program.\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done in part (what failed is named on \
+                  standard error).",
+    after_help = "Examples:\n  \
+                  footnote ask \"What was Zephyr's revenue growth in fiscal 2024?\"\n  \
+                  footnote corpus import ~/filings\n  \
+                  footnote corpus get --ticker AAPL,MSFT --forms 10-K,10-Q --since 2022\n  \
+                  footnote doctor",
+    propagate_version = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Folder for everything Footnote keeps: models, corpus, index
+    #[arg(long, global = true, env = "FOOTNOTE_HOME", value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Never use the network; what would need it fails and says so
+    #[arg(
+        long,
+        global = true,
+        env = "FOOTNOTE_OFFLINE",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub offline: bool,
+    /// No progress bars and no step lines on standard error
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask a question; the answer carries footnotes into the filings
+    Ask(AskArgs),
+    /// Search passages by words, with filters
+    Search(SearchArgs),
+    /// The filings that questions are answered from
+    #[command(subcommand)]
+    Corpus(CorpusCommand),
+    /// The language models
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// The language model by itself
+    #[command(subcommand)]
+    Engine(EngineCommand),
+    /// Rank pages of the imported corpus for each question of a dataset
+    Retrieve(RetrieveArgs),
+    /// Rank the candidates of a FinAgentBench dataset
+    #[command(subcommand)]
+    Rank(RankCommand),
+    /// Score predictions against a dataset's labels
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Say what is set up, what is missing, and the command that mends it
+    Doctor(JsonFlag),
+}
+
+/// For commands whose only flag is the output form.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  footnote doctor --json")]
+pub struct JsonFlag {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which filings to look in.
+#[derive(Debug, Default, Args)]
+pub struct ScopeArgs {
+    /// Only these companies, by ticker (comma-separated)
+    #[arg(long, value_delimiter = ',', value_name = "T")]
+    pub ticker: Vec<String>,
+    /// Only these forms: 10-K, 10-Q, 8-K, DEF14A, earnings (comma-separated)
+    #[arg(long, value_delimiter = ',', value_name = "F")]
+    pub form: Vec<String>,
+    /// Only these fiscal years (comma-separated)
+    #[arg(long, value_delimiter = ',', value_name = "Y")]
+    pub year: Vec<u16>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    footnote ask \"What was the operating margin of Zephyr in fiscal 2024?\"\n  \
+    footnote ask --ticker AAPL --year 2023 --json \"How much did Apple spend on R&D?\" | jq .statements")]
+pub struct AskArgs {
+    /// The question
+    #[arg(value_name = "QUESTION")]
+    pub question: String,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// The model that answers: a catalogue name or the path of a GGUF file
+    #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
+    pub model: Option<String>,
+    /// Print the answer with its whole trace as JSON
+    #[arg(long, conflicts_with = "stream")]
+    pub json: bool,
+    /// Print each event as a JSON line when it happens
+    #[arg(long)]
+    pub stream: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    footnote search \"supply chain risk\" --form 10-K -k 5\n  \
+    footnote search '\"net sales\" by segment' --ticker AAPL --json")]
+pub struct SearchArgs {
+    /// Words; a part in double quotes is a phrase
+    #[arg(value_name = "QUERY")]
+    pub query: String,
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// How many passages
+    #[arg(short, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub k: u16,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CorpusCommand {
+    /// Import EDGAR HTML, page JSON lines and transcripts (.gz and .zst too); manifest.jsonl is used when beside them
+    #[command(after_help = "Examples:\n  footnote corpus import ~/filings\n  footnote corpus import pages.jsonl.zst transcripts/")]
+    Import {
+        /// Files and folders
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download filings from SEC EDGAR and import them
+    #[command(after_help = "Example:\n  footnote corpus get --ticker AAPL,MSFT --forms 10-K,10-Q,8-K,DEF14A --since 2022 --user-agent \"Jane Doe jane@example.com\"")]
+    Get(GetArgs),
+    /// What the corpus holds
+    #[command(after_help = "Example:\n  footnote corpus stats --json")]
+    Stats(JsonFlag),
+    /// Verify the corpus against its index and show the readers' warnings
+    #[command(after_help = "Example:\n  footnote corpus check")]
+    Check(JsonFlag),
+    /// Show a filing: its sections, or the text of one
+    #[command(after_help = "Examples:\n  footnote corpus show 0000320193-23-000106\n  footnote corpus show AMD_2022_10K --section \"Item 7\"")]
+    Show {
+        /// The filing's accession (see `footnote search --json`)
+        accession: String,
+        /// Only this section's text
+        #[arg(long, value_name = "ID")]
+        section: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Companies by ticker (comma-separated)
+    #[arg(long, required = true, value_delimiter = ',', value_name = "T")]
+    pub ticker: Vec<String>,
+    /// Forms (comma-separated)
+    #[arg(long, value_delimiter = ',', default_value = "10-K,10-Q,8-K,DEF14A", value_name = "F")]
+    pub forms: Vec<String>,
+    /// Only filings made in this year or later
+    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(u16).range(1993..=2100))]
+    pub since: Option<u16>,
+    /// Name and address that SEC demands, e.g. "Jane Doe jane@example.com"
+    #[arg(long, env = "FOOTNOTE_EDGAR_USER_AGENT", value_name = "TEXT")]
+    pub user_agent: Option<String>,
+    /// Where to keep the downloaded files (default: HOME/edgar)
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// SEC's servers, for a mirror or a test
+    #[arg(long, hide = true, env = "FOOTNOTE_EDGAR_URL", value_name = "URL")]
+    pub edgar_url: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// The catalogue, and which models are here
+    #[command(after_help = "Example:\n  footnote models list --json")]
+    List(JsonFlag),
+    /// Fetch a model (resumable, verified)
+    #[command(after_help = "Example:\n  footnote models get smollm2-135m")]
+    Get {
+        /// Catalogue name
+        name: String,
+    },
+    /// Print the path of a model's file
+    #[command(after_help = "Example:\n  footnote models path qwen2.5-coder-1.5b")]
+    Path {
+        /// Catalogue name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EngineCommand {
+    /// Continue a prompt
+    #[command(after_help = "Examples:\n  \
+        footnote engine generate --model smollm2-135m --prompt \"The 10-K is\" --max-tokens 20\n  \
+        footnote engine generate --model qwen2.5-coder-0.5b --chat --prompt-file question.txt --json")]
+    Generate(GenerateArgs),
+    /// Measure prefill and decode speed
+    #[command(after_help = "Example:\n  footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json")]
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Catalogue name or path of a GGUF file
+    #[arg(long)]
+    pub model: String,
+    /// The prompt
+    #[arg(long, required_unless_present = "prompt_file", conflicts_with = "prompt_file")]
+    pub prompt: Option<String>,
+    /// A file with the prompt
+    #[arg(long, value_name = "F")]
+    pub prompt_file: Option<PathBuf>,
+    /// Set the prompt as a user's message in the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+    /// At most this many new tokens
+    #[arg(long, default_value_t = 256)]
+    pub max_tokens: usize,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Smallest set of tokens whose probabilities reach this
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Only the k likeliest tokens; 0 is off
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Seed of the draw
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// End before this text (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// A file with a JSON schema that the output must obey
+    #[arg(long, value_name = "F", conflicts_with_all = ["grammar", "regex"])]
+    pub json_schema: Option<PathBuf>,
+    /// A file with a grammar (llguidance's Lark) that the output must obey
+    #[arg(long, value_name = "F", conflicts_with = "regex")]
+    pub grammar: Option<PathBuf>,
+    /// A regular expression that the whole output must match
+    #[arg(long)]
+    pub regex: Option<String>,
+    /// How the context is kept
+    #[arg(long, value_enum, default_value_t = CacheName::Full)]
+    pub cache: CacheName,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Cache policies of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CacheName {
+    /// Keys and values in 16 bits
+    Full,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Catalogue name or path of a GGUF file
+    #[arg(long)]
+    pub model: String,
+    /// Length of the prompt
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=131_072))]
+    pub prompt_tokens: u32,
+    /// How many tokens to write
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=8192))]
+    pub gen_tokens: u32,
+    /// Where to run
+    #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
+    pub device: DeviceName,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Devices of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The best there is: in this build the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  footnote retrieve --dataset questions.jsonl --out predictions.jsonl\n\n\
+    A dataset line is {\"id\",\"question\"}; other fields are ignored. An output line is \
+    {\"id\",\"hits\":[{\"doc\",\"page\",\"score\"},…]}.")]
+pub struct RetrieveArgs {
+    /// Questions as JSON lines
+    #[arg(long, value_name = "Q.jsonl")]
+    pub dataset: PathBuf,
+    /// Where to write the ranked pages
+    #[arg(long, value_name = "P.jsonl")]
+    pub out: PathBuf,
+    /// Pages per question
+    #[arg(short, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub k: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RankCommand {
+    /// Order the five document types for each question
+    #[command(after_help = "Example:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl")]
+    DocTypes(RankArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RankArgs {
+    /// The dataset in FinAgentBench's form
+    #[arg(long, value_name = "F.jsonl")]
+    pub dataset: PathBuf,
+    /// Which ranker
+    #[arg(long, value_name = "NAME")]
+    pub ranker: String,
+    /// The model of a model ranker: a catalogue name or the path of a GGUF file
+    #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
+    pub model: Option<String>,
+    /// Where to write the predictions
+    #[arg(long, value_name = "P.jsonl")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Metrics with confidence intervals, and paired differences to another run
+    #[command(after_help = "Example:\n  footnote eval score --task pages --dataset questions.jsonl --predictions p.jsonl --against bm25.jsonl --json")]
+    Score(ScoreArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    /// What was predicted
+    #[arg(long, value_enum)]
+    pub task: TaskName,
+    /// The dataset with its labels
+    #[arg(long, value_name = "F")]
+    pub dataset: PathBuf,
+    /// The predictions
+    #[arg(long, value_name = "P")]
+    pub predictions: PathBuf,
+    /// Another run over the same dataset to compare with
+    #[arg(long, value_name = "P2")]
+    pub against: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Tasks that can be scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TaskName {
+    /// Order of the five document types
+    DocTypes,
+    /// Order of a document's chunks
+    Passages,
+    /// Pages of a corpus
+    Pages,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_accepts_its_own_definition() {
+        super::Cli::command().debug_assert();
+    }
+}
