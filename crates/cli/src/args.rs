@@ -142,7 +142,9 @@ pub struct SearchArgs {
 #[derive(Debug, Subcommand)]
 pub enum CorpusCommand {
     /// Import EDGAR HTML, page JSON lines and transcripts (.gz and .zst too); manifest.jsonl is used when beside them
-    #[command(after_help = "Examples:\n  footnote corpus import ~/filings\n  footnote corpus import pages.jsonl.zst transcripts/")]
+    #[command(
+        after_help = "Examples:\n  footnote corpus import ~/filings\n  footnote corpus import pages.jsonl.zst transcripts/"
+    )]
     Import {
         /// Files and folders
         #[arg(required = true, value_name = "PATH")]
@@ -152,7 +154,9 @@ pub enum CorpusCommand {
         json: bool,
     },
     /// Download filings from SEC EDGAR and import them
-    #[command(after_help = "Example:\n  footnote corpus get --ticker AAPL,MSFT --forms 10-K,10-Q,8-K,DEF14A --since 2022 --user-agent \"Jane Doe jane@example.com\"")]
+    #[command(
+        after_help = "Example:\n  footnote corpus get --ticker AAPL,MSFT --forms 10-K,10-Q,8-K,DEF14A --since 2022 --user-agent \"Jane Doe jane@example.com\""
+    )]
     Get(GetArgs),
     /// What the corpus holds
     #[command(after_help = "Example:\n  footnote corpus stats --json")]
@@ -161,7 +165,9 @@ pub enum CorpusCommand {
     #[command(after_help = "Example:\n  footnote corpus check")]
     Check(JsonFlag),
     /// Show a filing: its sections, or the text of one
-    #[command(after_help = "Examples:\n  footnote corpus show 0000320193-23-000106\n  footnote corpus show AMD_2022_10K --section \"Item 7\"")]
+    #[command(
+        after_help = "Examples:\n  footnote corpus show 0000320193-23-000106\n  footnote corpus show AMD_2022_10K --section \"Item 7\""
+    )]
     Show {
         /// The filing's accession (see `footnote search --json`)
         accession: String,
@@ -180,7 +186,12 @@ pub struct GetArgs {
     #[arg(long, required = true, value_delimiter = ',', value_name = "T")]
     pub ticker: Vec<String>,
     /// Forms (comma-separated)
-    #[arg(long, value_delimiter = ',', default_value = "10-K,10-Q,8-K,DEF14A", value_name = "F")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10-K,10-Q,8-K,DEF14A",
+        value_name = "F"
+    )]
     pub forms: Vec<String>,
     /// Only filings made in this year or later
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(u16).range(1993..=2100))]
@@ -226,7 +237,9 @@ pub enum EngineCommand {
         footnote engine generate --model qwen2.5-coder-0.5b --chat --prompt-file question.txt --json")]
     Generate(GenerateArgs),
     /// Measure prefill and decode speed
-    #[command(after_help = "Example:\n  footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json")]
+    #[command(
+        after_help = "Example:\n  footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json"
+    )]
     Bench(BenchArgs),
 }
 
@@ -236,7 +249,11 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub model: String,
     /// The prompt
-    #[arg(long, required_unless_present = "prompt_file", conflicts_with = "prompt_file")]
+    #[arg(
+        long,
+        required_unless_present = "prompt_file",
+        conflicts_with = "prompt_file"
+    )]
     pub prompt: Option<String>,
     /// A file with the prompt
     #[arg(long, value_name = "F")]
@@ -315,9 +332,11 @@ pub enum DeviceName {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  footnote retrieve --dataset questions.jsonl --out predictions.jsonl\n\n\
+#[command(
+    after_help = "Example:\n  footnote retrieve --dataset questions.jsonl --out predictions.jsonl\n\n\
     A dataset line is {\"id\",\"question\"}; other fields are ignored. An output line is \
-    {\"id\",\"hits\":[{\"doc\",\"page\",\"score\"},…]}.")]
+    {\"id\",\"hits\":[{\"doc\",\"page\",\"score\"},…]}."
+)]
 pub struct RetrieveArgs {
     /// Questions as JSON lines
     #[arg(long, value_name = "Q.jsonl")]
@@ -333,7 +352,9 @@ pub struct RetrieveArgs {
 #[derive(Debug, Subcommand)]
 pub enum RankCommand {
     /// Order the five document types for each question
-    #[command(after_help = "Example:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl")]
+    #[command(
+        after_help = "Example:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl"
+    )]
     DocTypes(RankArgs),
 }
 
@@ -356,7 +377,9 @@ pub struct RankArgs {
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
     /// Metrics with confidence intervals, and paired differences to another run
-    #[command(after_help = "Example:\n  footnote eval score --task pages --dataset questions.jsonl --predictions p.jsonl --against bm25.jsonl --json")]
+    #[command(
+        after_help = "Example:\n  footnote eval score --task pages --dataset questions.jsonl --predictions p.jsonl --against bm25.jsonl --json"
+    )]
     Score(ScoreArgs),
 }
 

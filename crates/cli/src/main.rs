@@ -7,7 +7,6 @@ mod args;
 mod commands;
 mod home;
 mod output;
-mod setup;
 
 use std::process::ExitCode;
 
@@ -22,7 +21,10 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let help = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
             // Help into a closed pipe is no failure.
             let _ = error.print();
             return ExitCode::from(if help { 0 } else { 2 });

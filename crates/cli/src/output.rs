@@ -28,7 +28,10 @@ pub struct Output {
 impl Output {
     /// `quiet` silences steps and progress; warnings and errors are always said.
     pub fn new(quiet: bool) -> Output {
-        Output { quiet, live: !quiet && io::stderr().is_terminal() }
+        Output {
+            quiet,
+            live: !quiet && io::stderr().is_terminal(),
+        }
     }
 
     /// One line of the result.
@@ -88,12 +91,20 @@ impl Output {
 
     /// A progress bar over bytes; none where standard error is no terminal.
     pub fn bytes_bar(&self, message: &str, total: u64) -> ProgressBar {
-        self.bar(message, total, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        self.bar(
+            message,
+            total,
+            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        )
     }
 
     /// A progress bar over items; none where standard error is no terminal.
     pub fn items_bar(&self, message: &str, total: u64) -> ProgressBar {
-        self.bar(message, total, "{msg} {wide_bar} {pos}/{len} {elapsed} ({eta} left)")
+        self.bar(
+            message,
+            total,
+            "{msg} {wide_bar} {pos}/{len} {elapsed} ({eta} left)",
+        )
     }
 
     fn bar(&self, message: &str, total: u64, template: &str) -> ProgressBar {
@@ -118,7 +129,9 @@ impl Output {
 /// Whether an error is only that nobody reads the output any more.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
             || cause
                 .downcast_ref::<serde_json::Error>()
                 .is_some_and(|json| json.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
