@@ -66,6 +66,9 @@ pub enum EngineError {
     /// The model's thread has ended.
     #[error("the model has stopped")]
     Stopped,
+    /// Weights whose format, shape or size the kernels do not take.
+    #[error("weights: {0}")]
+    Weights(String),
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),

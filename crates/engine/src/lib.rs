@@ -3,6 +3,7 @@
 //! Callers use [`LanguageModel`]. This crate must not know filings, finance or serving.
 
 mod error;
+pub mod kernels;
 mod model;
 
 pub use error::EngineError;

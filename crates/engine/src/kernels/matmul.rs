@@ -1,0 +1,182 @@
+//! The product of activations and packed weights: shapes, blocking and threads.
+//!
+//! A piece of work is a run of panels small enough for the second-level cache; all token blocks
+//! pass over it before the next one is fetched from memory.
+
+mod portable;
+
+use super::activations::{Activations, BLOCK_TOKENS, Record};
+use super::isa::Isa;
+use super::matrix::{PANEL, QuantMatrix, Storage};
+use super::pool::{parallel, threads};
+
+/// Bytes of weights one piece may have: half the second-level cache of the smaller machines.
+const PIECE_BYTES: usize = 128 << 10;
+/// Tokens whose quantised form is held at once; longer inputs go by such parts.
+const PASS_TOKENS: usize = 512;
+
+impl QuantMatrix {
+    /// `out = x·Wᵀ`: `x` is `tokens` rows of [`QuantMatrix::cols`], `out` `tokens` rows of
+    /// [`QuantMatrix::rows`]. A token's result does not depend on how many go together.
+    ///
+    /// # Panics
+    /// When a slice is not of that shape.
+    pub fn matmul(&self, x: &[f32], tokens: usize, out: &mut [f32]) {
+        matmul_many(x, tokens, &mut [(self, out)]);
+    }
+}
+
+/// Several products over the same input, such as queries, keys and values, in one parallel region;
+/// each as [`QuantMatrix::matmul`]. The matrices have the same number of columns.
+///
+/// # Panics
+/// When a slice is not of its shape.
+pub fn matmul_many(x: &[f32], tokens: usize, products: &mut [(&QuantMatrix, &mut [f32])]) {
+    matmul_many_with(Isa::detect(), x, tokens, products);
+}
+
+pub(super) fn matmul_many_with(
+    isa: Isa,
+    x: &[f32],
+    tokens: usize,
+    products: &mut [(&QuantMatrix, &mut [f32])],
+) {
+    let Some(cols) = products.first().map(|(matrix, _)| matrix.cols()) else {
+        return;
+    };
+    assert_eq!(x.len(), tokens * cols, "length of the input");
+    for (matrix, out) in products.iter() {
+        assert_eq!(matrix.cols(), cols, "columns of products over one input");
+        assert_eq!(out.len(), tokens * matrix.rows(), "length of the output");
+    }
+    let quantised = products
+        .iter()
+        .any(|(matrix, _)| matches!(matrix.storage, Storage::Groups(_)));
+    for first in (0..tokens).step_by(PASS_TOKENS) {
+        let count = PASS_TOKENS.min(tokens - first);
+        let x = &x[first * cols..][..count * cols];
+        let acts = quantised.then(|| Activations::quantize(x, count, cols));
+        let input = Input {
+            x,
+            tokens: count,
+            acts: acts.as_ref(),
+        };
+        let outputs: Vec<Product> = products
+            .iter_mut()
+            .map(|(matrix, out)| Product {
+                matrix,
+                out: Output {
+                    start: out[first * matrix.rows()..].as_mut_ptr(),
+                    tokens: count,
+                    rows: matrix.rows(),
+                },
+                piece_panels: piece_panels(matrix),
+            })
+            .collect();
+        let pieces: Vec<(usize, usize)> = outputs
+            .iter()
+            .enumerate()
+            .flat_map(|(index, product)| {
+                (0..product.matrix.panels())
+                    .step_by(product.piece_panels)
+                    .map(move |panel| (index, panel))
+            })
+            .collect();
+        parallel(pieces.len(), |piece| {
+            let (index, panel) = pieces[piece];
+            let product = &outputs[index];
+            let end = (panel + product.piece_panels).min(product.matrix.panels());
+            run_piece(isa, product.matrix, &input, panel..end, &product.out);
+        });
+    }
+}
+
+/// Panels of one piece: what fits the cache, and enough pieces for every thread.
+fn piece_panels(matrix: &QuantMatrix) -> usize {
+    let panel_bytes = matrix.size_bytes() / matrix.panels();
+    let fitting = PIECE_BYTES / panel_bytes.max(1);
+    fitting.min(matrix.panels().div_ceil(4 * threads())).max(1)
+}
+
+struct Product<'a> {
+    matrix: &'a QuantMatrix,
+    out: Output,
+    piece_panels: usize,
+}
+
+/// What a product reads.
+struct Input<'a> {
+    x: &'a [f32],
+    tokens: usize,
+    /// The quantised form, where a matrix of the region needs it.
+    acts: Option<&'a Activations>,
+}
+
+/// Where a product writes: panels write disjoint columns of the same rows.
+struct Output {
+    start: *mut f32,
+    tokens: usize,
+    rows: usize,
+}
+
+// SAFETY: threads write disjoint elements: each panel belongs to one piece.
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// Writes the panel's outputs of one token.
+    ///
+    /// # Safety
+    /// No other thread may write this panel.
+    #[inline(always)]
+    unsafe fn put(&self, token: usize, panel: usize, values: &[f32; PANEL]) {
+        debug_assert!(token < self.tokens);
+        let width = PANEL.min(self.rows - panel * PANEL);
+        // SAFETY: the elements lie within the output of `tokens` rows, and are this panel's own.
+        unsafe {
+            let to = self.start.add(token * self.rows + panel * PANEL);
+            std::ptr::copy_nonoverlapping(values.as_ptr(), to, width);
+        }
+    }
+}
+
+fn run_piece(
+    isa: Isa,
+    matrix: &QuantMatrix,
+    input: &Input,
+    panels: std::ops::Range<usize>,
+    out: &Output,
+) {
+    match (matrix.storage, input.acts) {
+        (Storage::Groups(format), Some(acts)) => {
+            for block in 0..acts.tokens().div_ceil(BLOCK_TOKENS) {
+                let (records, count) = acts.block(block);
+                for panel in panels.clone() {
+                    let mut sums = [[0.0; PANEL]; BLOCK_TOKENS];
+                    let sums = &mut sums[..count];
+                    match isa {
+                        Isa::Portable => {
+                            portable::groups(format, matrix.panel(panel), records, sums);
+                        }
+                    }
+                    for (token, values) in sums.iter().enumerate() {
+                        // SAFETY: this piece alone has this panel.
+                        unsafe { out.put(block * BLOCK_TOKENS + token, panel, values) };
+                    }
+                }
+            }
+        }
+        (Storage::Floats(kind), _) => {
+            for panel in panels {
+                for token in 0..input.tokens {
+                    let x = &input.x[token * matrix.cols()..][..matrix.cols()];
+                    let values = portable::floats(kind, matrix.panel(panel).0, x);
+                    // SAFETY: this piece alone has this panel.
+                    unsafe { out.put(token, panel, &values) };
+                }
+            }
+        }
+        (Storage::Groups(_), None) => {
+            debug_assert!(false, "a quantised matrix without quantised input");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Arithmetic on the CPU: products with packed weights, attention, and the small row operations.
+//!
+//! Every operation has a portable form and, where it pays, forms for wider instruction sets chosen
+//! once at run time ([`Isa`]). This module must not know models, tokens, files or caches: it is
+//! given slices and shapes.
+
+mod activations;
+mod attention;
+mod buffer;
+mod ggml;
+mod isa;
+mod matmul;
+mod matrix;
+mod pool;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use activations::Activations;
+pub use attention::{
+    HeadShape, KEY_LANES, KvBlock, OnlineAttention, attention, put_key, put_value,
+};
+pub use isa::Isa;
+pub use matmul::matmul_many;
+pub use matrix::QuantMatrix;
+pub use pool::{parallel, threads};
+pub use rows::{RopeStyle, RopeTable, rms_norm, rope, silu_mul};
