@@ -504,6 +504,9 @@ pub enum FactValue {
     Number(Decimal),
     /// Text of an `ix:nonNumeric` fact, continuations joined.
     Text(String),
+    /// Text too long to be stored twice (a note's text block): the places in the normalised text
+    /// where its parts stand, in reading order.
+    LongText(Vec<Span>),
     /// `xsi:nil`.
     Nil,
 }
