@@ -5,9 +5,12 @@
 //! doubtful is said, never hidden. This crate must not know of search, models or serving.
 
 mod error;
+pub mod html;
 pub mod types;
 mod warning;
+pub mod xbrl;
 
 pub use error::FilingsError;
+pub use html::{HtmlDocument, read_html};
 pub use types::*;
 pub use warning::{Warning, WarningCode};
