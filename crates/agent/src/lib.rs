@@ -2,4 +2,25 @@
 //!
 //! This crate must not know axum or SQL.
 
+mod answer;
+pub mod calc;
+mod checker;
+mod doctype;
+mod error;
+mod event;
+mod number;
+mod question;
 pub mod scope;
+
+pub use answer::{
+    Answer, Calculation, ChosenBy, Footnote, FormulaSource, Input, NotFound, Removed, Statement,
+    Trace, Working,
+};
+pub use checker::{Evidence, Verdict, check_statement, locate};
+pub use doctype::{DocTypeRanker, DocTypeRanking, FixedOrder};
+pub use error::AgentError;
+pub use event::{Event, PassageShown, Step};
+pub use number::{
+    Agreement, NumberInText, Scale, Show, Unit, agree, grouped, numbers_in, round, stated_scale,
+};
+pub use question::{AskedScope, MAX_QUESTION_CHARS, Question};

@@ -1,0 +1,16 @@
+//! Arithmetic is the program's, not the model's: formulas, the metrics that analysts name, and the
+//! reading of a definition written in a question.
+//!
+//! Nothing here reads filings; figures arrive as amounts with a unit.
+
+mod asked;
+mod catalogue;
+mod definition;
+mod formula;
+mod period;
+mod plan;
+
+pub use catalogue::{Item, Metric, StatementKind, item_named, metric_named};
+pub use definition::{Over, Phrase, parse_formula};
+pub use formula::{Amount, Expr, evaluate, written};
+pub use plan::{Aim, Asks, Plan, PlanStep, Wanted, WantedItem, plan};
