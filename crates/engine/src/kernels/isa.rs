@@ -7,20 +7,35 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Plain Rust, any machine.
     Portable,
+    /// x86-64 with AVX-512 F, BW, VL and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Isa {
     /// The best family this machine runs.
     pub fn detect() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Isa::Portable)
+        *BEST.get_or_init(|| Isa::available().into_iter().max().unwrap_or(Isa::Portable))
     }
 
     /// Every family this machine runs, the portable one first.
     pub fn available() -> Vec<Isa> {
-        [Isa::Portable]
-            .into_iter()
-            .filter(|isa| *isa <= Isa::detect())
-            .collect()
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+        let mut families = vec![Isa::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+            {
+                families.push(Isa::Avx512);
+            }
+        }
+        families
     }
 }

@@ -3,11 +3,14 @@
 //! A piece of work is a run of panels small enough for the second-level cache; all token blocks
 //! pass over it before the next one is fetched from memory.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 
 use super::activations::{Activations, BLOCK_TOKENS, Record};
+use super::ggml::{Format, GROUP};
 use super::isa::Isa;
-use super::matrix::{PANEL, QuantMatrix, Storage};
+use super::matrix::{FloatKind, PANEL, QuantMatrix, Storage};
 use super::pool::{parallel, threads};
 
 /// Bytes of weights one piece may have: half the second-level cache of the smaller machines.
@@ -146,37 +149,54 @@ fn run_piece(
     panels: std::ops::Range<usize>,
     out: &Output,
 ) {
-    match (matrix.storage, input.acts) {
-        (Storage::Groups(format), Some(acts)) => {
-            for block in 0..acts.tokens().div_ceil(BLOCK_TOKENS) {
-                let (records, count) = acts.block(block);
-                for panel in panels.clone() {
-                    let mut sums = [[0.0; PANEL]; BLOCK_TOKENS];
-                    let sums = &mut sums[..count];
-                    match isa {
-                        Isa::Portable => {
-                            portable::groups(format, matrix.panel(panel), records, sums);
-                        }
-                    }
-                    for (token, values) in sums.iter().enumerate() {
-                        // SAFETY: this piece alone has this panel.
-                        unsafe { out.put(block * BLOCK_TOKENS + token, panel, values) };
-                    }
+    for first in (0..input.tokens).step_by(BLOCK_TOKENS) {
+        let count = BLOCK_TOKENS.min(input.tokens - first);
+        for panel in panels.clone() {
+            let mut sums = [[0.0; PANEL]; BLOCK_TOKENS];
+            let sums = &mut sums[..count];
+            match (matrix.storage, input.acts) {
+                (Storage::Groups(format), Some(acts)) => {
+                    let records = acts.block(first / BLOCK_TOKENS).0;
+                    groups(isa, format, matrix.panel(panel), records, sums);
+                }
+                (Storage::Floats(kind), _) => {
+                    let x = &input.x[first * matrix.cols()..][..count * matrix.cols()];
+                    floats(isa, kind, matrix.panel(panel).0, x, sums);
+                }
+                (Storage::Groups(_), None) => {
+                    debug_assert!(false, "a quantised matrix without quantised input");
                 }
             }
-        }
-        (Storage::Floats(kind), _) => {
-            for panel in panels {
-                for token in 0..input.tokens {
-                    let x = &input.x[token * matrix.cols()..][..matrix.cols()];
-                    let values = portable::floats(kind, matrix.panel(panel).0, x);
-                    // SAFETY: this piece alone has this panel.
-                    unsafe { out.put(token, panel, &values) };
-                }
+            for (token, values) in sums.iter().enumerate() {
+                // SAFETY: this piece alone has this panel.
+                unsafe { out.put(first + token, panel, values) };
             }
         }
-        (Storage::Groups(_), None) => {
-            debug_assert!(false, "a quantised matrix without quantised input");
-        }
+    }
+}
+
+/// Adds to `sums[token]` the products of one panel of codes with a block of records.
+fn groups(
+    isa: Isa,
+    format: Format,
+    panel: (&[u8], &[u8]),
+    records: &[Record],
+    sums: &mut [[f32; PANEL]],
+) {
+    match isa {
+        Isa::Portable => portable::groups(format, panel, records, sums),
+        // SAFETY: an `Isa` is only used where it was found; the slices are of one panel and block.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512::groups(format, panel, records, sums) },
+    }
+}
+
+/// Sets `sums[token]` to the products of one panel of floats with the rows of `x`.
+fn floats(isa: Isa, kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut [[f32; PANEL]]) {
+    match isa {
+        Isa::Portable => portable::floats(kind, codes, x, sums),
+        // SAFETY: as in `groups`.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512::floats(kind, codes, x, sums) },
     }
 }

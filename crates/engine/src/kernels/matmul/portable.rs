@@ -71,13 +71,14 @@ fn half_dots(bytes: &[u8; GROUP * PANEL], x: &[i8; GROUP]) -> [[i32; PANEL]; 2] 
     dots
 }
 
-/// The product of one panel of floats with one token.
-pub(super) fn floats(kind: FloatKind, codes: &[u8], x: &[f32]) -> [f32; PANEL] {
-    let mut sums = [0.0; PANEL];
-    for (k, x) in x.iter().enumerate() {
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum += float_at(kind, codes, k * PANEL + lane) * x;
+/// The products of one panel of floats with `sums.len()` rows of `x`.
+pub(super) fn floats(kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut [[f32; PANEL]]) {
+    let cols = x.len() / sums.len();
+    for (x, sums) in x.chunks_exact(cols).zip(sums) {
+        for (k, x) in x.iter().enumerate() {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum += float_at(kind, codes, k * PANEL + lane) * x;
+            }
         }
     }
-    sums
 }
