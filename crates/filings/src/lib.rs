@@ -6,11 +6,22 @@
 
 mod error;
 pub mod html;
+mod input;
+pub mod manifest;
+mod meta;
+mod pages;
+mod passages;
+mod reader;
+pub mod tokens;
+mod transcript;
 pub mod types;
 mod warning;
 pub mod xbrl;
 
 pub use error::FilingsError;
 pub use html::{HtmlDocument, read_html};
+pub use input::ReadOptions;
+pub use passages::passages;
+pub use reader::{ImportItem, Reading, Readings, expand, read_path};
 pub use types::*;
 pub use warning::{Warning, WarningCode};
