@@ -4,6 +4,8 @@
 //! Groups lie token block by token block in the order the products read them.
 
 use super::ggml::GROUP;
+use super::isa::Isa;
+use super::lanes::{Kernel, Lanes, dispatch};
 use super::matrix::Parts;
 use super::pool::parallel;
 
@@ -61,21 +63,23 @@ impl Activations {
         assert_eq!(x.len(), tokens * cols, "length of the activations");
         let groups = cols / GROUP;
         let mut records = vec![Record::ZERO; tokens * groups];
-        let blocks = tokens.div_ceil(BLOCK_TOKENS);
-        // A block's records are contiguous; the last block is shorter.
         let parts = Parts::new(&mut records, 1);
-        parallel(blocks, |block| {
-            let first = block * BLOCK_TOKENS;
-            let count = BLOCK_TOKENS.min(tokens - first);
-            for token in 0..count {
-                let row = &x[(first + token) * cols..][..cols];
-                for (group, values) in row.chunks_exact(GROUP).enumerate() {
-                    // SAFETY: each record belongs to one token and group, each token to one piece.
-                    let record = unsafe { parts.part(first * groups + group * count + token) };
-                    record[0] = quantize_group(values);
-                }
-            }
-        });
+        let quantize = |token: usize| {
+            // A block's records are contiguous; the last block is shorter.
+            let first = token / BLOCK_TOKENS * BLOCK_TOKENS;
+            let kernel = QuantizeRow {
+                row: &x[token * cols..][..cols],
+                records: &parts,
+                start: first * groups + token - first,
+                stride: BLOCK_TOKENS.min(tokens - first),
+            };
+            dispatch(Isa::detect(), kernel);
+        };
+        if x.len() < SPLIT_ELEMENTS {
+            (0..tokens).for_each(quantize);
+        } else {
+            parallel(tokens, quantize);
+        }
         Activations {
             tokens,
             groups,
@@ -104,22 +108,52 @@ impl Activations {
     }
 }
 
-fn quantize_group(values: &[f32]) -> Record {
-    let largest = values.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+/// Below this many elements a second thread costs more than it saves.
+const SPLIT_ELEMENTS: usize = 16 << 10;
+
+/// One token's groups, to every `stride`th record from `start`.
+struct QuantizeRow<'a> {
+    row: &'a [f32],
+    records: &'a Parts<Record>,
+    start: usize,
+    stride: usize,
+}
+
+impl Kernel for QuantizeRow<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for (group, values) in self.row.as_chunks().0.iter().enumerate() {
+            // SAFETY: each record belongs to one group of one token, each token to one piece.
+            let record = unsafe { self.records.part(self.start + group * self.stride) };
+            record[0] = quantize_group(values);
+        }
+    }
+}
+
+/// Written in operations the compiler turns into whole vectors for any instruction set.
+#[inline(always)]
+fn quantize_group(values: &[f32; GROUP]) -> Record {
+    // Magnitudes order as their bits do; a NaN comes out largest and makes the scale NaN.
+    let largest = values
+        .iter()
+        .fold(0, |max, x| max.max(x.to_bits() & 0x7fff_ffff));
+    let largest = f32::from_bits(largest);
     if largest < TINY {
         return Record::ZERO;
     }
     let inverse = 127.0 / largest;
     let mut record = Record::ZERO;
-    for (code, x) in record.codes.iter_mut().zip(values) {
-        *code = (x * inverse).round_ties_even() as i8;
+    let mut sums = [0; 2];
+    let halves = values.chunks_exact(GROUP / 2);
+    let codes = record.codes.chunks_exact_mut(GROUP / 2);
+    for (sum, (values, codes)) in sums.iter_mut().zip(halves.zip(codes)) {
+        for (x, code) in values.iter().zip(codes) {
+            // Adding 1.5·2²³ rounds to the nearest whole number, which the lowest bits then hold.
+            let rounded = ((x * inverse + 12_582_912.0).to_bits() as i32) << 24 >> 24;
+            *code = rounded as i8;
+            *sum += rounded;
+        }
     }
-    let sums: [i32; 2] = std::array::from_fn(|half| {
-        record.codes[half * GROUP / 2..][..GROUP / 2]
-            .iter()
-            .map(|code| i32::from(*code))
-            .sum()
-    });
     let sum = sums[0] + sums[1];
     record.scale = largest / 127.0;
     record.sum = record.scale * sum as f32;

@@ -4,10 +4,20 @@
 //! heads that share it. Keys lie transposed in runs of [`KEY_LANES`] positions, so that one vector
 //! holds one element of 16 keys and scores need no sum across lanes.
 
+mod tile;
+
 use half::f16;
 
+use self::tile::{Attend, BLOCK_KEYS, HeadKeys, Tile};
+use super::isa::Isa;
+use super::lanes::{LANES, dispatch};
 use super::matrix::Parts;
-use super::pool::parallel;
+use super::pool::{parallel, threads};
+
+/// Query rows of one tile.
+const TILE_ROWS: usize = 48;
+/// Keys of one piece where there are too few tiles for the threads.
+const SPLIT_KEYS: usize = 512;
 
 /// Positions of one run of keys; capacities are multiples of it.
 pub const KEY_LANES: usize = 16;
@@ -19,7 +29,7 @@ pub struct HeadShape {
     pub heads: usize,
     /// Key and value heads.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a head, a multiple of 16.
     pub head_dim: usize,
 }
 
@@ -111,44 +121,73 @@ pub fn attention(
 }
 
 /// Attention that is given its keys and values one block after another, in any order.
-pub struct OnlineAttention<'a> {
+pub struct OnlineAttention {
     shape: HeadShape,
-    scale: f32,
-    q: &'a [f32],
+    isa: Isa,
     tokens: usize,
     first_query: usize,
-    /// Largest score so far, `[kv_heads][tokens][group]`.
+    /// Queries times scale, `[kv_heads][tokens][group][head_dim]`.
+    q: Vec<f32>,
+    /// The running softmax of each row of `q`.
+    rows: Rows,
+}
+
+/// Running softmaxes, row by row; scores in units of ln 2.
+struct Rows {
     max: Vec<f32>,
-    /// Sum of the exponentials, as `max`.
     sum: Vec<f32>,
-    /// Weighted values, `[kv_heads][tokens][group][head_dim]`.
     acc: Vec<f32>,
 }
 
-impl<'a> OnlineAttention<'a> {
+impl Rows {
+    fn new(rows: usize, dim: usize) -> Rows {
+        Rows {
+            max: vec![f32::NEG_INFINITY; rows],
+            sum: vec![0.0; rows],
+            acc: vec![0.0; rows * dim],
+        }
+    }
+}
+
+impl OnlineAttention {
     /// Queries as [`attention`] takes them.
     ///
     /// # Panics
-    /// When `q` is not whole tokens of `shape`, or the heads are not a multiple of the KV heads.
-    pub fn new(
+    /// When `q` is not whole tokens of `shape`, or `shape` is not as its fields say.
+    pub fn new(shape: HeadShape, scale: f32, q: &[f32], first_query: usize) -> OnlineAttention {
+        OnlineAttention::with_isa(Isa::detect(), shape, scale, q, first_query)
+    }
+
+    pub(super) fn with_isa(
+        isa: Isa,
         shape: HeadShape,
         scale: f32,
-        q: &'a [f32],
+        q: &[f32],
         first_query: usize,
-    ) -> OnlineAttention<'a> {
-        let width = shape.heads * shape.head_dim;
-        assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
+    ) -> OnlineAttention {
+        let (dim, group) = (shape.head_dim, shape.group());
+        assert!(
+            shape.heads == group * shape.kv_heads && dim.is_multiple_of(LANES),
+            "{shape:?}"
+        );
+        let width = shape.heads * dim;
         assert!(q.len().is_multiple_of(width), "whole tokens of queries");
         let tokens = q.len() / width;
+        let scale = scale * std::f32::consts::LOG2_E;
+        let mut scaled = Vec::with_capacity(q.len());
+        for head in 0..shape.kv_heads {
+            for token in q.chunks_exact(width) {
+                let rows = &token[head * group * dim..][..group * dim];
+                scaled.extend(rows.iter().map(|q| q * scale));
+            }
+        }
         OnlineAttention {
             shape,
-            scale,
-            q,
+            isa,
             tokens,
             first_query,
-            max: vec![f32::NEG_INFINITY; tokens * shape.heads],
-            sum: vec![0.0; tokens * shape.heads],
-            acc: vec![0.0; q.len()],
+            q: scaled,
+            rows: Rows::new(tokens * shape.heads, dim),
         }
     }
 
@@ -158,7 +197,6 @@ impl<'a> OnlineAttention<'a> {
     /// When the block is not of its shape.
     pub fn attend(&mut self, kv: &KvBlock) {
         let shape = self.shape;
-        let (dim, group, tokens) = (shape.head_dim, shape.group(), self.tokens);
         assert!(
             kv.capacity.is_multiple_of(KEY_LANES),
             "capacity {}",
@@ -175,41 +213,85 @@ impl<'a> OnlineAttention<'a> {
             shape.kv_len(kv.capacity),
             "length of the values"
         );
-        let max = Parts::new(&mut self.max, group);
-        let sum = Parts::new(&mut self.sum, group);
-        let acc = Parts::new(&mut self.acc, group * dim);
-        let (q, scale, first_query) = (self.q, self.scale, self.first_query);
-        parallel(shape.kv_heads * tokens, |piece| {
-            let (head, token) = (piece / tokens, piece % tokens);
-            let visible = (first_query + token + 1)
-                .saturating_sub(kv.first)
-                .min(kv.len);
-            // SAFETY: each piece has its own part of each.
-            let (max, sum, acc) = unsafe { (max.part(piece), sum.part(piece), acc.part(piece)) };
-            for member in 0..group {
-                let q = &q[(token * shape.heads + head * group + member) * dim..][..dim];
-                let acc = &mut acc[member * dim..][..dim];
-                for slot in 0..visible {
-                    let run = &kv.keys[(head * kv.capacity + slot / KEY_LANES * KEY_LANES) * dim..];
-                    let score = scale
-                        * (0..dim)
-                            .map(|i| q[i] * run[i * KEY_LANES + slot % KEY_LANES].to_f32())
-                            .sum::<f32>();
-                    if score > max[member] {
-                        let shrink = (max[member] - score).exp();
-                        sum[member] *= shrink;
-                        acc.iter_mut().for_each(|a| *a *= shrink);
-                        max[member] = score;
-                    }
-                    let weight = (score - max[member]).exp();
-                    sum[member] += weight;
-                    let value = &kv.values[(head * kv.capacity + slot) * dim..][..dim];
-                    for (acc, value) in acc.iter_mut().zip(value) {
-                        *acc += weight * value.to_f32();
-                    }
-                }
-            }
+        let last = self.first_query + self.tokens;
+        let slots = last.saturating_sub(kv.first).min(kv.len);
+        let tile_tokens = (TILE_ROWS / shape.group()).clamp(1, self.tokens.max(1));
+        let tiles = shape.kv_heads * self.tokens.div_ceil(tile_tokens);
+        if tiles < 4 * threads() && slots >= 2 * SPLIT_KEYS {
+            self.attend_split(kv, slots, tile_tokens);
+        } else {
+            self.attend_whole(kv, slots, tile_tokens);
+        }
+    }
+
+    /// A piece for each tile: enough of them.
+    fn attend_whole(&mut self, kv: &KvBlock, slots: usize, tile_tokens: usize) {
+        let dim = self.shape.head_dim;
+        let (max, sum, acc) = (
+            Parts::new(&mut self.rows.max, 1),
+            Parts::new(&mut self.rows.sum, 1),
+            Parts::new(&mut self.rows.acc, dim),
+        );
+        let task = Task {
+            shape: self.shape,
+            tokens: self.tokens,
+            tile_tokens,
+            visible: self.first_query as isize + 1 - kv.first as isize,
+            q: &self.q,
+            isa: self.isa,
+        };
+        let tiles = task.tiles();
+        parallel(tiles, |piece| {
+            // The last tokens see most: theirs go first, so that no long piece is left for the end.
+            let tile = tiles - 1 - piece;
+            let rows = task.rows(tile);
+            // SAFETY: each row belongs to one tile, each tile to one piece.
+            let (max, sum, acc) = unsafe {
+                (
+                    max.parts(rows.clone()),
+                    sum.parts(rows.clone()),
+                    acc.parts(rows),
+                )
+            };
+            task.attend(tile, kv, 0..slots, max, sum, acc);
         });
+    }
+
+    /// A piece for each tile and run of keys, joined afterwards.
+    fn attend_split(&mut self, kv: &KvBlock, slots: usize, tile_tokens: usize) {
+        let dim = self.shape.head_dim;
+        let task = Task {
+            shape: self.shape,
+            tokens: self.tokens,
+            tile_tokens,
+            visible: self.first_query as isize + 1 - kv.first as isize,
+            q: &self.q,
+            isa: self.isa,
+        };
+        let splits = slots.div_ceil(SPLIT_KEYS);
+        let mut pieces: Vec<Rows> = (0..task.tiles() * splits)
+            .map(|piece| Rows::new(task.rows(piece / splits).len(), dim))
+            .collect();
+        let parts = Parts::new(&mut pieces, 1);
+        parallel(task.tiles() * splits, |piece| {
+            // SAFETY: each piece has its own rows.
+            let [Rows { max, sum, acc }] = (unsafe { parts.part(piece) }) else {
+                return;
+            };
+            let start = piece % splits * SPLIT_KEYS;
+            let end = (start + SPLIT_KEYS).min(slots);
+            task.attend(piece / splits, kv, start..end, max, sum, acc);
+        });
+        for (piece, part) in pieces.iter().enumerate() {
+            for (index, row) in task.rows(piece / splits).enumerate() {
+                join(
+                    (&mut self.rows.max[row], &mut self.rows.sum[row]),
+                    &mut self.rows.acc[row * dim..][..dim],
+                    (part.max[index], part.sum[index]),
+                    &part.acc[index * dim..][..dim],
+                );
+            }
+        }
     }
 
     /// Writes the results, `[tokens][heads][head_dim]`; a query that saw no key gives zeros.
@@ -219,8 +301,8 @@ impl<'a> OnlineAttention<'a> {
     pub fn finish(self, out: &mut [f32]) {
         assert_eq!(out.len(), self.q.len(), "length of the output");
         let (dim, group) = (self.shape.head_dim, self.shape.group());
-        let rows = self.sum.iter().zip(self.acc.chunks_exact(dim)).enumerate();
-        for (row, (sum, acc)) in rows {
+        let rows = self.rows.sum.iter().zip(self.rows.acc.chunks_exact(dim));
+        for (row, (sum, acc)) in rows.enumerate() {
             let (member, token) = (row % group, row / group % self.tokens);
             let head = row / group / self.tokens * group + member;
             let inverse = if *sum > 0.0 { 1.0 / sum } else { 0.0 };
@@ -229,5 +311,97 @@ impl<'a> OnlineAttention<'a> {
                 *out = acc * inverse;
             }
         }
+    }
+}
+
+/// One call of `attend`, cut into tiles of a few tokens of one KV head.
+struct Task<'a> {
+    shape: HeadShape,
+    tokens: usize,
+    tile_tokens: usize,
+    /// Slots the first token sees; may be negative.
+    visible: isize,
+    q: &'a [f32],
+    isa: Isa,
+}
+
+impl Task<'_> {
+    fn tiles(&self) -> usize {
+        self.shape.kv_heads * self.tokens.div_ceil(self.tile_tokens)
+    }
+
+    /// Head and tokens of a tile. Neighbouring tiles are of the same tokens, of different heads.
+    fn place(&self, tile: usize) -> (usize, std::ops::Range<usize>) {
+        let first = tile / self.shape.kv_heads * self.tile_tokens;
+        let end = (first + self.tile_tokens).min(self.tokens);
+        (tile % self.shape.kv_heads, first..end)
+    }
+
+    /// Rows of a tile.
+    fn rows(&self, tile: usize) -> std::ops::Range<usize> {
+        let (head, tokens) = self.place(tile);
+        let row = |token: usize| (head * self.tokens + token) * self.shape.group();
+        row(tokens.start)..row(tokens.end)
+    }
+
+    fn attend(
+        &self,
+        tile: usize,
+        kv: &KvBlock,
+        slots: std::ops::Range<usize>,
+        max: &mut [f32],
+        sum: &mut [f32],
+        acc: &mut [f32],
+    ) {
+        let dim = self.shape.head_dim;
+        let (head, tokens) = self.place(tile);
+        let rows = self.rows(tile);
+        let visible = self.visible + tokens.start as isize;
+        // What the last token does not see, none does.
+        let most = (visible + tokens.len() as isize - 1).max(0) as usize;
+        let slots = slots.start..slots.end.min(most).max(slots.start);
+        let mut scores = [0.0; TILE_ROWS * BLOCK_KEYS];
+        let mut many = Vec::new();
+        let scores = if rows.len() <= TILE_ROWS {
+            &mut scores[..]
+        } else {
+            many.resize(rows.len() * BLOCK_KEYS, 0.0);
+            &mut many[..]
+        };
+        let size = kv.capacity * dim;
+        dispatch(
+            self.isa,
+            Attend {
+                tile: Tile {
+                    q: &self.q[rows.start * dim..rows.end * dim],
+                    visible,
+                    group: self.shape.group(),
+                    max,
+                    sum,
+                    acc,
+                },
+                head: HeadKeys {
+                    keys: &kv.keys[head * size..][..size],
+                    values: &kv.values[head * size..][..size],
+                    dim,
+                    slots,
+                },
+                scores,
+            },
+        );
+    }
+}
+
+/// Joins the softmax over other keys into a row's.
+fn join((max, sum): (&mut f32, &mut f32), acc: &mut [f32], other: (f32, f32), other_acc: &[f32]) {
+    let largest = max.max(other.0);
+    if largest == f32::NEG_INFINITY {
+        return;
+    }
+    let (mine, others) = ((*max - largest).exp2(), (other.0 - largest).exp2());
+    *max = largest;
+    *sum = *sum * mine + other.1 * others;
+    for (acc, other) in acc.iter_mut().zip(other_acc) {
+        *acc = *acc * mine + other * others;
     }
 }

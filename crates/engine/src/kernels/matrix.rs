@@ -431,4 +431,20 @@ impl<T> Parts<T> {
         // SAFETY: the part lies within the slice; the caller keeps parts disjoint and alive.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(index * self.size), self.size) }
     }
+
+    /// Neighbouring parts as one.
+    ///
+    /// # Safety
+    /// As [`Parts::part`].
+    #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
+    pub(super) unsafe fn parts(&self, range: std::ops::Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.count);
+        // SAFETY: as in `part`.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.start.add(range.start * self.size),
+                range.len() * self.size,
+            )
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod attention;
 mod buffer;
 mod ggml;
 mod isa;
+mod lanes;
 mod matmul;
 mod matrix;
 mod pool;

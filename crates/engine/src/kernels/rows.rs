@@ -1,5 +1,7 @@
 //! Small operations on rows of activations: normalisation, rotation, the gated unit.
 
+use super::isa::Isa;
+use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::matrix::Parts;
 use super::pool::{parallel, threads};
 
@@ -16,25 +18,42 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert!(x.len().is_multiple_of(width), "whole rows of {width}");
     by_rows(out, width, |row, out| {
         let x = &x[row * width..][..width];
-        let scale = 1.0 / (sum_of_squares(x) / width as f32 + eps).sqrt();
-        for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-            *out = x * scale * weight;
-        }
+        dispatch(
+            Isa::detect(),
+            NormRow {
+                x,
+                weight,
+                eps,
+                out,
+            },
+        );
     });
 }
 
-/// Sixteen running sums, so that the compiler may use whole vectors.
-fn sum_of_squares(x: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest: f32 = chunks.remainder().iter().map(|x| x * x).sum();
-    for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += x * x;
+struct NormRow<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for NormRow<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let chunks = self.x.chunks_exact(LANES);
+        let rest: f32 = chunks.remainder().iter().map(|x| x * x).sum();
+        let mut sums = L::splat(0.0);
+        for chunk in chunks {
+            // SAFETY: a chunk is a whole vector.
+            let x = unsafe { L::load(chunk.as_ptr()) };
+            sums = x.mul_add(x, sums);
+        }
+        let mean = (sums.sum() + rest) / self.x.len() as f32;
+        let scale = 1.0 / (mean + self.eps).sqrt();
+        for ((out, x), weight) in self.out.iter_mut().zip(self.x).zip(self.weight) {
+            *out = x * scale * weight;
         }
     }
-    sums.iter().sum::<f32>() + rest
 }
 
 /// `gate = silu(gate) · up`, element by element.
@@ -47,14 +66,46 @@ pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
     let whole = gate.len() / CHUNK * CHUNK;
     let (chunks, rest) = gate.split_at_mut(whole);
     by_rows(chunks, CHUNK, |row, gate| {
-        silu_mul_row(gate, &up[row * CHUNK..][..CHUNK]);
+        let up = &up[row * CHUNK..][..CHUNK];
+        dispatch(Isa::detect(), GateRow { gate, up });
     });
-    silu_mul_row(rest, &up[whole..]);
+    let up = &up[whole..];
+    dispatch(Isa::detect(), GateRow { gate: rest, up });
 }
 
-fn silu_mul_row(gate: &mut [f32], up: &[f32]) {
-    for (gate, up) in gate.iter_mut().zip(up) {
-        *gate = *gate / (1.0 + (-*gate).exp()) * up;
+struct GateRow<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl Kernel for GateRow<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let whole = self.gate.len() / LANES * LANES;
+        let (gate, gate_rest) = self.gate.split_at_mut(whole);
+        let (up, up_rest) = self.up.split_at(whole);
+        for (gate, up) in gate.chunks_exact_mut(LANES).zip(up.chunks_exact(LANES)) {
+            gate_lanes::<L>(gate, up);
+        }
+        let (mut last, mut last_up) = ([0.0; LANES], [0.0; LANES]);
+        last[..gate_rest.len()].copy_from_slice(gate_rest);
+        last_up[..up_rest.len()].copy_from_slice(up_rest);
+        gate_lanes::<L>(&mut last, &last_up);
+        gate_rest.copy_from_slice(&last[..gate_rest.len()]);
+    }
+}
+
+/// One vector of the gated unit: `x·up / (1 + 2^(−x·log₂e))`.
+#[inline(always)]
+fn gate_lanes<L: Lanes>(gate: &mut [f32], up: &[f32]) {
+    debug_assert!(gate.len() == LANES && up.len() == LANES);
+    // SAFETY: both are a whole vector.
+    unsafe {
+        let (x, up) = (L::load(gate.as_ptr()), L::load(up.as_ptr()));
+        let power = x.mul(L::splat(-std::f32::consts::LOG2_E)).exp2();
+        x.div(L::splat(1.0).add(power))
+            .mul(up)
+            .store(gate.as_mut_ptr());
     }
 }
 
@@ -209,7 +260,13 @@ mod tests {
     fn extreme_gates_give_no_nan() {
         let mut gate = [-1e30, -200.0, 0.0, 200.0, 1e30];
         silu_mul(&mut gate, &[1.0; 5]);
-        assert_eq!(gate, [0.0, 0.0, 0.0, 200.0, 1e30].map(|x: f32| x));
+        let want = [-1e30 / 127_f32.exp2(), 0.0, 0.0, 200.0, 1e30];
+        for (gate, want) in gate.iter().zip(want) {
+            assert!(
+                (gate - want).abs() <= 1e-5 * f32::abs(want) + 1e-30,
+                "{gate} for {want}"
+            );
+        }
     }
 
     #[test]

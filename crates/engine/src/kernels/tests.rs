@@ -239,8 +239,12 @@ fn check_attention(case: &AttentionCase) {
         view(&block(0, cut), 0, cut),
     ];
     let scale = 1.0 / (dim as f32).sqrt();
-    for blocks in [&whole[..], &split[..]] {
-        let mut state = OnlineAttention::new(shape, scale, &q, first_query);
+    let isas = Isa::available();
+    for (isa, blocks) in isas
+        .iter()
+        .flat_map(|isa| [(isa, &whole[..]), (isa, &split[..])])
+    {
+        let mut state = OnlineAttention::with_isa(*isa, shape, scale, &q, first_query);
         for (keys, values, first, len) in blocks {
             state.attend(&KvBlock {
                 keys,
@@ -277,7 +281,7 @@ fn check_attention(case: &AttentionCase) {
                     let got = f64::from(out[at + i]);
                     assert!(
                         (got - want).abs() < 2e-5,
-                        "token {token} head {head}: {got} for {want}"
+                        "{isa:?} token {token} head {head}: {got} for {want}"
                     );
                 }
             }
@@ -293,7 +297,9 @@ fn attention_is_the_softmax_over_the_visible_keys() {
         head_dim,
     };
     for (shape, tokens, first_query, capacity) in [
-        (shape(2, 1, 8), 1, 0, 16),
+        (shape(2, 1, 16), 1, 0, 16),
+        (shape(64, 1, 32), 3, 20, 32),
+        (shape(4, 2, 48), 3, 1400, 1408),
         (shape(9, 3, 64), 5, 30, 48),
         (shape(14, 2, 64), 40, 0, 64),
         (shape(12, 2, 128), 1, 299, 304),

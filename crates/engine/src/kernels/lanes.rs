@@ -1,0 +1,264 @@
+//! Sixteen f32 side by side, as each instruction set holds them.
+//!
+//! A [`Kernel`] is written once over [`Lanes`] and compiled for every [`Isa`]: [`dispatch`] calls it
+//! inside a function that has the instruction set switched on, and everything is inlined there.
+
+use half::f16;
+
+use super::isa::Isa;
+
+/// Floats of one vector.
+pub(super) const LANES: usize = 16;
+
+/// A vector of [`LANES`] floats.
+///
+/// Implementations for an instruction set may only be used inside a [`Kernel`] run by [`dispatch`].
+pub(super) trait Lanes: Copy {
+    /// Whether there are 32 registers of a whole vector each, so that large tiles pay.
+    const WIDE: bool;
+
+    fn splat(x: f32) -> Self;
+    /// # Safety
+    /// [`LANES`] floats must be readable at `at`.
+    unsafe fn load(at: *const f32) -> Self;
+    /// # Safety
+    /// [`LANES`] floats must be readable at `at`.
+    unsafe fn load_half(at: *const f16) -> Self;
+    /// # Safety
+    /// [`LANES`] floats must be writable at `at`.
+    unsafe fn store(self, at: *mut f32);
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    /// `self·b + c`.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// To the nearest integer.
+    fn round(self) -> Self;
+    /// Times 2 to the power of `n`, whole numbers in −126..=127.
+    fn scale_by_power(self, n: Self) -> Self;
+
+    /// 2 to the power of each lane, within 2 units of the last place; below −126 it is 2⁻¹²⁶, which
+    /// counts for nothing beside 1.
+    #[inline(always)]
+    fn exp2(self) -> Self {
+        let x = self.max(Self::splat(-126.0)).min(Self::splat(127.0));
+        let n = x.round();
+        let f = x.sub(n);
+        // Taylor coefficients ln(2)^k / k! on −0.5..=0.5.
+        let mut p = Self::splat(1.525_273_4e-5);
+        for c in [
+            1.540_353e-4,
+            1.333_355_8e-3,
+            9.618_129e-3,
+            5.550_411e-2,
+            2.402_265e-1,
+            std::f32::consts::LN_2,
+            1.0,
+        ] {
+            p = p.mul_add(f, Self::splat(c));
+        }
+        p.scale_by_power(n)
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut array = [0.0; LANES];
+        // SAFETY: the array is as long as the vector.
+        unsafe { self.store(array.as_mut_ptr()) };
+        array
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        fold(self.to_array(), |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        fold(self.to_array(), f32::max)
+    }
+}
+
+/// Halves the array until one element is left.
+#[inline(always)]
+fn fold(mut array: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for lane in 0..width {
+            array[lane] = join(array[lane], array[lane + width]);
+        }
+    }
+    array[0]
+}
+
+/// Work written over [`Lanes`].
+pub(super) trait Kernel {
+    /// Implementations are `#[inline(always)]`, and so is all they call.
+    fn run<L: Lanes>(self);
+}
+
+/// Runs `kernel` with the vectors of `isa`.
+pub(super) fn dispatch(isa: Isa, kernel: impl Kernel) {
+    match isa {
+        Isa::Portable => kernel.run::<Plain>(),
+        // SAFETY: an `Isa` is only used where it was found.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
+    }
+}
+
+/// Plain Rust; the compiler uses what vectors the target always has.
+#[derive(Clone, Copy)]
+struct Plain([f32; LANES]);
+
+impl Plain {
+    #[inline(always)]
+    fn zip(self, other: Plain, f: impl Fn(f32, f32) -> f32) -> Plain {
+        Plain(std::array::from_fn(|lane| f(self.0[lane], other.0[lane])))
+    }
+}
+
+impl Lanes for Plain {
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Plain {
+        Plain([x; LANES])
+    }
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> Plain {
+        // SAFETY: the caller's promise.
+        Plain(unsafe { at.cast::<[f32; LANES]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_half(at: *const f16) -> Plain {
+        // SAFETY: the caller's promise.
+        let half = unsafe { at.cast::<[f16; LANES]>().read_unaligned() };
+        Plain(half.map(f16::to_f32))
+    }
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { at.cast::<[f32; LANES]>().write_unaligned(self.0) };
+    }
+    #[inline(always)]
+    fn add(self, other: Plain) -> Plain {
+        self.zip(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, other: Plain) -> Plain {
+        self.zip(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, other: Plain) -> Plain {
+        self.zip(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, other: Plain) -> Plain {
+        self.zip(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn max(self, other: Plain) -> Plain {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, other: Plain) -> Plain {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Plain, c: Plain) -> Plain {
+        // Not fused: without the instruction that is a call of the mathematics library.
+        self.mul(b).add(c)
+    }
+    #[inline(always)]
+    fn round(self) -> Plain {
+        // Adding 1.5·2²³ leaves no bits for a fraction; good for what `exp2` gives it.
+        let magic = Plain::splat(12_582_912.0);
+        self.add(magic).sub(magic)
+    }
+    #[inline(always)]
+    fn scale_by_power(self, n: Plain) -> Plain {
+        self.zip(n, |x, n| {
+            x * f32::from_bits(((n as i32 + 127) as u32) << 23)
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use half::f16;
+
+    use super::{Kernel, Lanes};
+
+    /// Runs `kernel` with AVX-512 on.
+    ///
+    /// # Safety
+    /// The machine must have it.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    pub(super) unsafe fn run_avx512(kernel: impl Kernel) {
+        kernel.run::<__m512>();
+    }
+
+    // SAFETY (of every intrinsic below): `Lanes` is used inside `run_avx512` only, and pointers are
+    // what the caller promised.
+    impl Lanes for __m512 {
+        const WIDE: bool = true;
+
+        #[inline(always)]
+        fn splat(x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(at: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(at) }
+        }
+        #[inline(always)]
+        unsafe fn load_half(at: *const f16) -> __m512 {
+            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, at: *mut f32) {
+            unsafe { _mm512_storeu_ps(at, self) }
+        }
+        #[inline(always)]
+        fn add(self, other: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(self, other) }
+        }
+        #[inline(always)]
+        fn sub(self, other: __m512) -> __m512 {
+            unsafe { _mm512_sub_ps(self, other) }
+        }
+        #[inline(always)]
+        fn mul(self, other: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(self, other) }
+        }
+        #[inline(always)]
+        fn div(self, other: __m512) -> __m512 {
+            unsafe { _mm512_div_ps(self, other) }
+        }
+        #[inline(always)]
+        fn max(self, other: __m512) -> __m512 {
+            unsafe { _mm512_max_ps(self, other) }
+        }
+        #[inline(always)]
+        fn min(self, other: __m512) -> __m512 {
+            unsafe { _mm512_min_ps(self, other) }
+        }
+        #[inline(always)]
+        fn mul_add(self, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(self, b, c) }
+        }
+        #[inline(always)]
+        fn round(self) -> __m512 {
+            unsafe { _mm512_roundscale_ps::<0>(self) }
+        }
+        #[inline(always)]
+        fn scale_by_power(self, n: __m512) -> __m512 {
+            unsafe { _mm512_scalef_ps(self, n) }
+        }
+    }
+}
