@@ -8,8 +8,11 @@ mod checker;
 mod doctype;
 mod error;
 mod event;
+pub mod features;
 mod number;
 mod question;
+pub mod rank;
+pub mod retrieve;
 pub mod scope;
 
 pub use answer::{

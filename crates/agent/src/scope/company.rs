@@ -326,7 +326,7 @@ pub(super) fn find(question: &str, companies: &[Company]) -> Vec<CompanyMatch> {
         if let Some((score, start, end, by)) = best {
             let matched = CompanyMatch {
                 names: company.names.clone(),
-                ticker: company.tickers.first().cloned(),
+                tickers: company.tickers.clone(),
                 cik: company.cik,
                 score,
                 words: question[start..end].to_owned(),
@@ -548,7 +548,7 @@ mod tests {
         for (question, expected) in table {
             let found = find(question, &companies);
             let shown = found.first().map_or(String::new(), |company| {
-                let ticker = company.ticker.as_ref().unwrap();
+                let ticker = &company.tickers[0];
                 format!("{ticker} {:?}", company.by)
             });
             assert_eq!(shown, expected, "{question}: {found:?}");
@@ -561,7 +561,7 @@ mod tests {
         let tickers = |question: &str| -> Vec<String> {
             find(question, &companies)
                 .iter()
-                .map(|c| c.ticker.as_ref().unwrap().to_string())
+                .map(|c| c.tickers[0].to_string())
                 .collect()
         };
         assert_eq!(tickers("American revenue"), ["AAL", "AXP", "AWK"]);

@@ -7,7 +7,7 @@
 mod company;
 mod period;
 
-use footnote_filings::{Cik, DocType, FiscalPeriod, Ticker};
+use footnote_filings::{Cik, DocType, FilingMeta, FiscalPeriod, Ticker};
 use jiff::civil::Date;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,8 @@ pub struct Scope {
 pub struct CompanyMatch {
     /// Every name the corpus has for it, the most used first.
     pub names: Vec<String>,
-    /// Exchange symbol.
-    pub ticker: Option<Ticker>,
+    /// Exchange symbols, present and former.
+    pub tickers: Vec<Ticker>,
     /// SEC's filer number.
     pub cik: Option<Cik>,
     /// 0 to 1: how sure.
@@ -54,6 +54,21 @@ pub struct CompanyMatch {
     pub by: MatchedBy,
     /// Where these words start in the question, in bytes.
     pub at: usize,
+}
+
+impl CompanyMatch {
+    /// Whether a filing is this company's.
+    pub fn is_filer_of(&self, filing: &FilingMeta) -> bool {
+        match (self.cik, filing.cik) {
+            (Some(own), Some(other)) => own == other,
+            _ => {
+                let name = filing.company.as_ref();
+                let same_name = name.is_some_and(|name| self.names.contains(name));
+                let ticker = filing.ticker.as_ref();
+                same_name || ticker.is_some_and(|ticker| self.tickers.contains(ticker))
+            }
+        }
+    }
 }
 
 /// How words of a question name a company.
