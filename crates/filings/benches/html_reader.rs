@@ -1,6 +1,8 @@
 //! How many megabytes of EDGAR HTML a second does one core read? Over all of the shared filings;
 //! `cargo bench -p footnote-filings --bench html_reader`.
 
+#![expect(clippy::print_stdout, reason = "the figure is what a bench is for")]
+
 use std::time::{Duration, Instant};
 
 use footnote_filings::read_html;

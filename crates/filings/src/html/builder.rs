@@ -208,7 +208,16 @@ impl<'a> Builder<'a> {
             }
         }
         self.anchor();
+        self.close_implied(tag);
         let (look, layout) = self.look().enter(tag, &self.lexer.attrs);
+        let columns = name.eq_ignore_ascii_case("s") || name.eq_ignore_ascii_case("c");
+        if look.preformatted && columns {
+            // EDGAR's `<S>` and `<C>` under the heads of a typewriter table are a line of marks.
+            let line = self.preformatted.rfind('\n').map_or(0, |end| end + 1);
+            self.preformatted.truncate(line);
+            self.skip_line = true;
+            return;
+        }
         match tag {
             Tag::Unknown => return,
             Tag::Br => {
@@ -254,7 +263,6 @@ impl<'a> Builder<'a> {
             }
             _ => {}
         }
-        self.close_implied(tag);
         self.open(tag, look, layout);
         if self_closing {
             self.close(tag);
@@ -262,7 +270,6 @@ impl<'a> Builder<'a> {
     }
 
     fn open(&mut self, tag: Tag, look: Look, layout: Layout) {
-        // What an element that is left open above says must still be seen after implied ends.
         let is_block = (tag.is_block() && !layout.inline) || layout.block;
         if is_block {
             self.end_paragraph();

@@ -51,10 +51,9 @@ fn named(text: &str) -> (usize, Option<(char, Option<char>)>) {
         .take(MAX_NAME)
         .position(|b| !b.is_ascii_alphanumeric())
         .map_or(text.len().min(MAX_NAME + 1), |length| length + 1);
-    if text.as_bytes().get(length) == Some(&b';') {
-        if let Some(characters) = lookup(&text[1..=length]) {
-            return (length + 1, Some(characters));
-        }
+    let whole = text.as_bytes().get(length) == Some(&b';');
+    if whole && let Some(characters) = lookup(&text[1..=length]) {
+        return (length + 1, Some(characters));
     }
     for end in (2..=length.min(MAX_BARE_NAME + 1)).rev() {
         if let Some(characters) = lookup(&text[1..end]) {

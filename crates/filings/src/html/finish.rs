@@ -38,12 +38,7 @@ fn is_page_number(text: &str) -> bool {
 pub(crate) fn blocks(frame: &Frame) -> Vec<Block> {
     let merged = with_furniture(frame);
     let body_size = body_size(&merged);
-    let mut anchors = frame
-        .marks
-        .iter()
-        .filter(|mark| mark.tie == Tie::Anchor)
-        .map(|mark| mark.at)
-        .peekable();
+    let mut anchors = anchors(frame).peekable();
     merged
         .iter()
         .map(|block| {
@@ -64,6 +59,12 @@ pub(crate) fn blocks(frame: &Frame) -> Vec<Block> {
             }
         })
         .collect()
+}
+
+/// Where the anchors that something links to stand.
+fn anchors(frame: &Frame) -> impl Iterator<Item = usize> + '_ {
+    let anchors = frame.marks.iter().filter(|mark| mark.tie == Tie::Anchor);
+    anchors.map(|mark| mark.at)
 }
 
 /// The blocks with the running heads and page numbers beside page breaks taken into those.
@@ -99,13 +100,22 @@ fn with_furniture(frame: &Frame) -> Vec<RawBlock> {
             entry.or_insert((0, near)).0 += 1;
         }
     }
-    let often = (breaks.len() / 8).clamp(2, 5);
+    let often = (breaks.len() / 8).clamp(3, 5);
+    // A running head is no place that links lead to; a section's heading on a new page is.
+    let anchors: Vec<usize> = anchors(frame).collect();
+    let is_anchored = |block: &RawBlock| {
+        let next = anchors.partition_point(|at| *at < block.start);
+        anchors.get(next).is_some_and(|at| *at < block.end)
+    };
     let is_furniture = |near: usize, below: bool| {
         let text = text_of(&blocks[near]);
         let count = seen.get(&(below, signature(text))).copied();
         let repeated = count.is_some_and(|(count, first)| {
             // The first running head is often the true heading of its part.
-            count >= often && (!below || near != first || !has_look(&blocks[near]))
+            // "Not applicable." ends many a page; only a pointer to the notes is a running foot.
+            let is_prose = !below && text.ends_with('.') && !text.to_lowercase().contains("note");
+            let may_be_head = below && (near == first || is_anchored(&blocks[near]));
+            count >= often && !is_prose && !(may_be_head && has_look(&blocks[near]))
         });
         is_page_number(text) || is_contents_link(text, &blocks[near]) || repeated
     };
@@ -158,21 +168,29 @@ fn is_contents_link(text: &str, block: &RawBlock) -> bool {
         || text == "index to financial statements"
 }
 
-/// A line with its numbers taken out.
+/// A line with the numbers at its ends and in cells of their own taken out, for those count pages;
+/// but not the number of a part, an item or a note.
 fn signature(text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let is_numbered = ["part", "item", "note", "section", "article", "exhibit"]
+        .iter()
+        .any(|name| first.eq_ignore_ascii_case(name));
+    if is_numbered {
+        return text.to_lowercase();
+    }
     let mut out = String::with_capacity(text.len());
-    for word in text.split(|c: char| c.is_whitespace() || c == '|') {
-        let number = !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        let roman =
-            word.len() <= 7 && !word.is_empty() && word.bytes().all(|b| b"ivxlc".contains(&b));
-        if number || roman {
-            out.push('#');
-        } else {
-            out.extend(
-                word.chars()
-                    .filter(|c| c.is_alphanumeric())
-                    .flat_map(char::to_lowercase),
-            );
+    for cell in text.split(['|', '\n']) {
+        let mut words = cell.split_whitespace().peekable();
+        let mut is_first = true;
+        while let Some(word) = words.next() {
+            let at_end = is_first || words.peek().is_none();
+            is_first = false;
+            if at_end && is_page_number(word) {
+                out.push('#');
+            } else {
+                let letters = word.chars().filter(|c| c.is_alphanumeric());
+                out.extend(letters.flat_map(char::to_lowercase));
+            }
         }
     }
     out
@@ -201,7 +219,7 @@ fn paragraph_kind(text: &str, block: &RawBlock, body_size: f32) -> BlockKind {
     if is_heading(text, block, body_size) {
         return BlockKind::Heading;
     }
-    if block.ink.list_item || (first.len() < text.len() && first.len() > 2 && is_marker(first)) {
+    if block.ink.list_item || (first.len() < text.len() && is_marker(first)) {
         return BlockKind::ListItem;
     }
     BlockKind::Paragraph
@@ -223,7 +241,10 @@ fn is_heading(text: &str, block: &RawBlock, body_size: f32) -> bool {
             .filter(|c| c.is_alphabetic())
             .all(char::is_uppercase);
     let sentence = text.ends_with(['.', ';', ',', ':']) && text.len() > 120;
-    if sentence {
+    let is_item = text
+        .get(..5)
+        .is_some_and(|head| head.eq_ignore_ascii_case("item "));
+    if sentence && !is_item {
         return false;
     }
     style.bold

@@ -10,6 +10,7 @@ use crate::types::{BlockKind, Style};
 use super::entities;
 use super::grid::Grid;
 use super::style::Look;
+use super::table::is_marker;
 
 /// What a mark ties to its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,8 +230,7 @@ impl Frame {
             character
         };
         match character {
-            // Zero-width signs and soft hyphens only hide words from search.
-            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => {}
+            _ if is_invisible(character) => {}
             _ if character.is_whitespace() => self.space = true,
             _ if character.is_control() => {}
             // Private-use characters are bullets of symbol fonts.
@@ -263,17 +263,51 @@ impl Frame {
                 end: start,
                 ink: Ink::default(),
             });
-        } else if space && !self.joins(text) {
+        } else if (space && !self.joins(text)) || self.follows_marker(text) {
             self.text.push(' ');
         }
         for tie in pending.drain(..) {
             let at = self.text.len();
             self.marks.push(Mark { at, tie });
         }
-        self.text.push_str(text);
+        if look.superscript && !space && self.is_note_mark(text) {
+            // `1,234` with the raised mark `5` must not read 12345.
+            self.text.push_str(" (");
+            self.text.push_str(text);
+            self.text.push(')');
+        } else {
+            self.text.push_str(text);
+        }
         if let Some(block) = &mut self.open {
             block.ink.add(letters, look);
         }
+    }
+
+    /// Whether raised `text` is the number of a note to the word or figure before it, rather than
+    /// an exponent.
+    fn is_note_mark(&self, text: &str) -> bool {
+        let mark = text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit() || b == b',');
+        if !mark || text.starts_with(',') {
+            return false;
+        }
+        let start = self.open.as_ref().map_or(0, |block| block.start);
+        let before = &self.text[start..];
+        let word = before.rsplit([' ', '\n']).next().unwrap_or(before);
+        let unit = matches!(word, "m" | "km" | "cm" | "mm" | "ft" | "in" | "10");
+        !unit && before.ends_with(|c: char| c.is_alphanumeric() || ")%.”’—–$".contains(c))
+    }
+
+    /// Whether the paragraph so far is only its bullet or number, which agents set apart from the
+    /// text with margins instead of a blank.
+    fn follows_marker(&self, next: &str) -> bool {
+        let Some(block) = &self.open else {
+            return false;
+        };
+        let before = &self.text[block.start..];
+        before.len() <= 6
+            && !before.is_empty()
+            && (is_bullet(before) && !matches!(before, "o" | "-" | "–" | "—")
+                || is_marker(before) && next.starts_with(|c: char| c.is_alphabetic() || c == '“'))
     }
 
     /// Whether `next` follows the text so far without the space the source has: `$ 12`, `(12 )`.
@@ -462,6 +496,14 @@ fn push_line(text: &str, into: &mut Frame) {
         }
         into.text.push_str(line);
     }
+}
+
+/// Zero-width signs and soft hyphens, which only hide words from search.
+pub(crate) fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}'
+    )
 }
 
 /// Whether `text` is a list bullet and nothing else.

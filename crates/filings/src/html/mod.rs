@@ -17,6 +17,8 @@ mod finish;
 pub(crate) mod frame;
 mod grid;
 pub(crate) mod lexer;
+#[cfg(test)]
+mod lexer_tests;
 mod plain;
 mod style;
 mod table;

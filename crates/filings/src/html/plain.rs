@@ -7,11 +7,14 @@ use regex::Regex;
 
 use crate::types::BlockKind;
 
-use super::frame::{Frame, is_bullet};
+use super::frame::{Frame, is_bullet, is_invisible};
 use super::style::Look;
 
 static MARKUP: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)<(?:html|body|p|div|br|td|font|span|h[1-6]|ix:header)[\s/>]").ok()
+    Regex::new(
+        r"(?i)<(?:html|body|p|div|br|hr|tr|td|li|b|i|u|a|font|span|center|h[1-6]|ix:\w+)[\s/>]",
+    )
+    .ok()
 });
 
 /// A line centred on the page starts with at least this many blanks.
@@ -36,6 +39,8 @@ pub(crate) fn is_page_break_comment(comment: &str) -> bool {
 /// Appends preformatted `text` to `frame`: blank lines part paragraphs, lines with inner gaps are
 /// rows of a table, form feeds are page breaks.
 pub(crate) fn lay_out(text: &str, frame: &mut Frame) {
+    let shown = |c: &char| !is_invisible(*c) && (!c.is_control() || "\n\t\x0c".contains(*c));
+    let text: String = text.chars().filter(shown).collect();
     for (index, page) in text.split('\x0c').enumerate() {
         if index > 0 {
             frame.page_break();
@@ -91,11 +96,20 @@ fn rows(run: &[&str], frame: &mut Frame) {
         if index > 0 {
             frame.text.push('\n');
         }
+        let mut currency = false;
         for (cell_index, cell) in cells(line).enumerate() {
-            if cell_index > 0 {
+            if cell_index > 0 && !currency {
                 frame.text.push_str(" | ");
             }
-            frame.push_words(cell);
+            // `$   900` is one figure.
+            currency = cell == "$";
+            match cell.strip_prefix("$ ") {
+                Some(figure) => {
+                    frame.text.push('$');
+                    frame.push_words(figure);
+                }
+                None => frame.push_words(cell),
+            }
         }
     }
     frame.end_paragraph();

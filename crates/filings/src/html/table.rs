@@ -35,7 +35,7 @@ struct Piece {
 /// A head is laid over at most this many columns, and only when it is this short: beyond that it
 /// stands once (also a bound on what hostile spans can make of a small file).
 const MAX_REPEATS: usize = 8;
-const MAX_REPEATED_BYTES: usize = 80;
+const MAX_REPEATED_BYTES: usize = 160;
 
 /// Beyond this many columns cells are listed without alignment.
 const MAX_COLUMNS: usize = 64;
@@ -296,10 +296,9 @@ impl Table<'_> {
                         copier.repeat(first_piece.start, first_piece.end, into);
                     }
                 }
-                if short && atom.rows > 1 && atom.rows <= 32 && !self.is_value(atom) {
-                    if let Some(place) = hanging.get_mut(covered.start) {
-                        *place = Some((atom.first_piece, atom.row + atom.rows));
-                    }
+                let reaches_down = short && (2..=32).contains(&atom.rows) && !self.is_value(atom);
+                if reaches_down && let Some(place) = hanging.get_mut(covered.start) {
+                    *place = Some((atom.first_piece, atom.row + atom.rows));
                 }
             }
         }
@@ -348,7 +347,7 @@ struct Line {
 impl Line {
     /// Writes separators up to `column`; a second text in one column follows after a blank.
     fn advance(&mut self, column: usize, into: &mut Frame) {
-        if self.started && column + 1 <= self.columns {
+        if self.started && column < self.columns {
             into.text.push(' ');
             return;
         }
@@ -451,7 +450,7 @@ pub(crate) fn is_marker(text: &str) -> bool {
     let closed = text.ends_with([')', '.']);
     closed
         && !inner.is_empty()
-        && (inner.bytes().all(|b| b.is_ascii_digit())
+        && ((inner.len() <= 2 && inner.bytes().all(|b| b.is_ascii_digit()))
             || (inner.len() <= 4 && inner.bytes().all(|b| b"ivxIVX".contains(&b)))
             || (inner.len() == 1 && inner.as_bytes()[0].is_ascii_alphabetic()))
 }

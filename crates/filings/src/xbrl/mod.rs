@@ -429,7 +429,8 @@ impl<'r, 'a> Reader<'r, 'a> {
         };
         let value = half(false)
             .zip(half(true))
-            .and_then(|(above, below)| above.checked_div(below));
+            .and_then(|(above, below)| above.checked_div(below))
+            .map(|value| value.normalize());
         match value {
             Some(value) => FactValue::Number(value),
             None => {
@@ -547,6 +548,8 @@ impl<'r, 'a> Reader<'r, 'a> {
             out.push_str(text.get(at..cut.start.max(at)).unwrap_or_default());
             at = cut.end.max(at);
         }
-        out.push_str(text.get(at..span.end).unwrap_or_default());
+        let rest = text.get(at..span.end).unwrap_or_default();
+        let parted = out.is_empty() || out.ends_with(char::is_whitespace);
+        out.push_str(if parted { rest.trim_start() } else { rest });
     }
 }

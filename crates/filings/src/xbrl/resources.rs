@@ -108,10 +108,9 @@ impl<'a> Resources<'a> {
             } else if is("instant") {
                 context.instant = date(text);
             } else if is("explicitMember") || is("typedMember") {
-                if let Some((axis, _)) = context.axis.take() {
-                    if context.dimensions.len() < MAX_DIMENSIONS {
-                        context.dimensions.push((axis, clip(text)));
-                    }
+                let fits = context.dimensions.len() < MAX_DIMENSIONS;
+                if let Some((axis, _)) = context.axis.take().filter(|_| fits) {
+                    context.dimensions.push((axis, clip(text)));
                 }
             } else if context.axis.as_ref().is_some_and(|(_, typed)| *typed) {
                 // The end of the element inside a typed member: its text is the member's.
