@@ -105,6 +105,9 @@ pub(super) fn dispatch(isa: Isa, kernel: impl Kernel) {
         Isa::Portable => kernel.run::<Plain>(),
         // SAFETY: an `Isa` is only used where it was found.
         #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::run_avx2(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
     }
 }
@@ -203,8 +206,97 @@ mod x86 {
         kernel.run::<__m512>();
     }
 
-    // SAFETY (of every intrinsic below): `Lanes` is used inside `run_avx512` only, and pointers are
-    // what the caller promised.
+    /// Runs `kernel` with AVX2 on.
+    ///
+    /// # Safety
+    /// The machine must have it, with FMA and F16C.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn run_avx2(kernel: impl Kernel) {
+        kernel.run::<Pair>();
+    }
+
+    /// Two registers of eight floats.
+    #[derive(Clone, Copy)]
+    struct Pair(__m256, __m256);
+
+    impl Pair {
+        #[inline(always)]
+        fn zip(self, other: Pair, f: impl Fn(__m256, __m256) -> __m256) -> Pair {
+            Pair(f(self.0, other.0), f(self.1, other.1))
+        }
+    }
+
+    // SAFETY (of every intrinsic below): `Lanes` is used inside `run_avx2` or `run_avx512` only, and
+    // pointers are what the caller promised.
+    impl Lanes for Pair {
+        const WIDE: bool = false;
+
+        #[inline(always)]
+        fn splat(x: f32) -> Pair {
+            unsafe { Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(at: *const f32) -> Pair {
+            unsafe { Pair(_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn load_half(at: *const f16) -> Pair {
+            let eight = |at: *const f16| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) };
+            unsafe { Pair(eight(at), eight(at.add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, at: *mut f32) {
+            unsafe {
+                _mm256_storeu_ps(at, self.0);
+                _mm256_storeu_ps(at.add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        fn add(self, other: Pair) -> Pair {
+            self.zip(other, |a, b| unsafe { _mm256_add_ps(a, b) })
+        }
+        #[inline(always)]
+        fn sub(self, other: Pair) -> Pair {
+            self.zip(other, |a, b| unsafe { _mm256_sub_ps(a, b) })
+        }
+        #[inline(always)]
+        fn mul(self, other: Pair) -> Pair {
+            self.zip(other, |a, b| unsafe { _mm256_mul_ps(a, b) })
+        }
+        #[inline(always)]
+        fn div(self, other: Pair) -> Pair {
+            self.zip(other, |a, b| unsafe { _mm256_div_ps(a, b) })
+        }
+        #[inline(always)]
+        fn max(self, other: Pair) -> Pair {
+            self.zip(other, |a, b| unsafe { _mm256_max_ps(a, b) })
+        }
+        #[inline(always)]
+        fn min(self, other: Pair) -> Pair {
+            self.zip(other, |a, b| unsafe { _mm256_min_ps(a, b) })
+        }
+        #[inline(always)]
+        fn mul_add(self, b: Pair, c: Pair) -> Pair {
+            unsafe {
+                Pair(
+                    _mm256_fmadd_ps(self.0, b.0, c.0),
+                    _mm256_fmadd_ps(self.1, b.1, c.1),
+                )
+            }
+        }
+        #[inline(always)]
+        fn round(self) -> Pair {
+            unsafe { Pair(_mm256_round_ps::<8>(self.0), _mm256_round_ps::<8>(self.1)) }
+        }
+        #[inline(always)]
+        fn scale_by_power(self, n: Pair) -> Pair {
+            self.zip(n, |x, n| unsafe {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            })
+        }
+    }
+
     impl Lanes for __m512 {
         const WIDE: bool = true;
 

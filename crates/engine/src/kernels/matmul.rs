@@ -4,11 +4,13 @@
 //! pass over it before the next one is fetched from memory.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
 use super::activations::{Activations, BLOCK_TOKENS, Record};
-use super::ggml::{Format, GROUP};
+use super::ggml::Format;
 use super::isa::Isa;
 use super::matrix::{FloatKind, PANEL, QuantMatrix, Storage};
 use super::pool::{parallel, threads};
@@ -137,7 +139,11 @@ impl Output {
         // SAFETY: the elements lie within the output of `tokens` rows, and are this panel's own.
         unsafe {
             let to = self.start.add(token * self.rows + panel * PANEL);
-            std::ptr::copy_nonoverlapping(values.as_ptr(), to, width);
+            if width == PANEL {
+                to.cast::<[f32; PANEL]>().write_unaligned(*values);
+            } else {
+                std::ptr::copy_nonoverlapping(values.as_ptr(), to, width);
+            }
         }
     }
 }
@@ -149,11 +155,12 @@ fn run_piece(
     panels: std::ops::Range<usize>,
     out: &Output,
 ) {
+    let mut room = [[0.0; PANEL]; BLOCK_TOKENS];
     for first in (0..input.tokens).step_by(BLOCK_TOKENS) {
         let count = BLOCK_TOKENS.min(input.tokens - first);
         for panel in panels.clone() {
-            let mut sums = [[0.0; PANEL]; BLOCK_TOKENS];
-            let sums = &mut sums[..count];
+            let sums = &mut room[..count];
+            sums.fill([0.0; PANEL]);
             match (matrix.storage, input.acts) {
                 (Storage::Groups(format), Some(acts)) => {
                     let records = acts.block(first / BLOCK_TOKENS).0;
@@ -187,6 +194,9 @@ fn groups(
         Isa::Portable => portable::groups(format, panel, records, sums),
         // SAFETY: an `Isa` is only used where it was found; the slices are of one panel and block.
         #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2::groups(format, panel, records, sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512::groups(format, panel, records, sums) },
     }
 }
@@ -196,6 +206,9 @@ fn floats(isa: Isa, kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut [[f32; 
     match isa {
         Isa::Portable => portable::floats(kind, codes, x, sums),
         // SAFETY: as in `groups`.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { avx2::floats(kind, codes, x, sums) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512::floats(kind, codes, x, sums) },
     }

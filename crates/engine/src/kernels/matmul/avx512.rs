@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::Record;
-use crate::kernels::ggml::{Format, SUPER_GROUPS, ScaleKind};
+use crate::kernels::ggml::{Format, GROUP, SUPER_GROUPS, ScaleKind};
 use crate::kernels::matrix::{
     FloatKind, HALVES, PANEL, SUPER_16_BYTES, SUPER_MIN_BYTES, VECTOR_BYTES, VECTORS,
 };
@@ -14,7 +14,7 @@ use crate::kernels::matrix::{
 /// Tokens whose dot products run side by side, enough to hide the instruction's latency.
 const TOKENS: usize = 4;
 /// How far ahead of their use codes are asked for.
-const PREFETCH_BYTES: usize = 4096;
+const PREFETCH_BYTES: usize = 2048;
 
 /// Adds to `sums[token]` the products of one panel with a block of records.
 ///
@@ -53,7 +53,7 @@ unsafe fn run<const BITS: usize, const KIND: u8, const OFFSET: i32>(
     records: &[Record],
     sums: &mut [[f32; PANEL]],
 ) {
-    let code_bytes = PANEL * super::GROUP * BITS / 8;
+    let code_bytes = PANEL * GROUP * BITS / 8;
     let groups = codes.len() / code_bytes;
     let tokens = sums.len();
     debug_assert_eq!(records.len(), groups * tokens);
@@ -270,21 +270,25 @@ const FLOAT_TOKENS: usize = 12;
 pub(super) unsafe fn floats(kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut [[f32; PANEL]]) {
     let cols = codes.len() / (PANEL * kind.bytes());
     debug_assert_eq!(x.len(), sums.len() * cols);
-    let mut done = 0;
-    while done < sums.len() {
-        let (x, sums) = (&x[done * cols..], &mut sums[done..]);
-        // SAFETY: `x` has at least as many whole rows as `sums`.
-        done += unsafe {
-            match sums.len() {
-                FLOAT_TOKENS.. => float_rows::<FLOAT_TOKENS>(kind, codes, x, sums),
-                4.. => float_rows::<4>(kind, codes, x, sums),
-                _ => float_rows::<1>(kind, codes, x, sums),
-            }
-        };
+    let rows = x
+        .chunks(FLOAT_TOKENS * cols)
+        .zip(sums.chunks_mut(FLOAT_TOKENS));
+    for (x, sums) in rows {
+        /// Calls the form for exactly as many rows as there are.
+        macro_rules! exactly {
+            ($($n:literal)*) => {
+                match sums.len() {
+                    // SAFETY: as many rows of `x` as sums.
+                    $($n => unsafe { float_rows::<$n>(kind, codes, x, sums) },)*
+                    _ => debug_assert!(sums.is_empty()),
+                }
+            };
+        }
+        exactly!(1 2 3 4 5 6 7 8 9 10 11 12);
     }
 }
 
-/// `N` rows; gives `N`.
+/// `N` rows that share the reading of the weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
 unsafe fn float_rows<const N: usize>(
@@ -292,8 +296,8 @@ unsafe fn float_rows<const N: usize>(
     codes: &[u8],
     x: &[f32],
     sums: &mut [[f32; PANEL]],
-) -> usize {
-    let cols = codes.len() / (PANEL * kind.bytes());
+) {
+    let cols = x.len() / N;
     let mut acc = [_mm512_setzero_ps(); N];
     for k in 0..cols {
         // SAFETY: element `k` of the panel and of the `N` rows.
@@ -316,5 +320,4 @@ unsafe fn float_rows<const N: usize>(
         // SAFETY: a panel's sums are 16 floats.
         unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
     }
-    N
 }
