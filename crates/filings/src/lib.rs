@@ -12,6 +12,7 @@ mod meta;
 mod pages;
 mod passages;
 mod reader;
+mod sections;
 pub mod tokens;
 mod transcript;
 pub mod types;

@@ -139,7 +139,7 @@ impl<'a> SectionPaths<'a> {
             .iter()
             .take_while(|s| s.span.start <= span.start)
             .filter(|s| s.span.contains(span))
-            .max_by_key(|s| (s.path.len(), s.level))
+            .min_by_key(|s| std::cmp::Reverse((s.path.len(), s.level)))
             .map(|s| s.path.clone())
             .unwrap_or_default()
     }

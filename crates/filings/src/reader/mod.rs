@@ -18,6 +18,7 @@ use crate::input::{ReadOptions, decode, unreadable};
 use crate::manifest::ManifestEntry;
 use crate::meta::{self, Known, Origin};
 use crate::pages::{self, PageFilings};
+use crate::sections;
 use crate::transcript;
 use crate::types::{Filing, Form};
 use crate::{FilingsError, Warning, WarningCode};
@@ -249,12 +250,14 @@ fn read_filing(
             "name its form in a manifest.jsonl beside it: {\"file\":\"…\",\"form\":\"10-K\"}",
         )
     })?;
+    let (sections, doubts) = sections::find(&meta.form, &body.text, &body.blocks);
+    warnings.extend(doubts);
     Ok(Reading {
         filing: Filing {
             meta,
             text: body.text,
             blocks: body.blocks,
-            sections: Vec::new(),
+            sections,
             facts: body.facts,
             pages: Vec::new(),
             turns: Vec::new(),
