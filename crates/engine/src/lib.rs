@@ -2,6 +2,7 @@
 //!
 //! Callers use [`LanguageModel`]. This crate must not know filings, finance or serving.
 
+pub mod catalogue;
 mod error;
 pub mod kernels;
 mod model;
