@@ -2,10 +2,27 @@
 //!
 //! Callers use [`LanguageModel`]. This crate must not know filings, finance or serving.
 
+pub mod cache;
 pub mod catalogue;
+mod chat;
+mod config;
+mod decoder;
 mod error;
+mod gguf;
+mod grammar;
 pub mod kernels;
+mod local;
 mod model;
+mod sampling;
+mod text_stream;
+mod tokenizer;
+mod weights;
 
+pub use chat::ChatTemplate;
+pub use config::{Family, ModelConfig, RopeLayout};
+pub use decoder::{Decoder, Outputs, Scratch, Step};
 pub use error::EngineError;
+pub use local::{LoadedModel, LocalModel, LocalOptions};
 pub use model::*;
+pub use sampling::{greedy, log_probability};
+pub use tokenizer::{TokenKind, Tokenizer};

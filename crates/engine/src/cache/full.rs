@@ -1,0 +1,126 @@
+//! The full policy: rotated keys, and values, in f16, in blocks of positions that sequences share.
+//!
+//! A block holds all layers of [`BLOCK`] positions. Blocks are counted references: a fork costs
+//! nothing, and the first write to a shared block copies that block only.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use half::f16;
+
+use super::{CacheShape, LayerRows, Rotation};
+use crate::kernels::{KvBlock, OnlineAttention, put_key, put_value, rope};
+
+/// Positions of a block: long enough that attention works in large pieces, short enough that a
+/// fork's copy and a short prompt's unused rest stay at a few megabytes.
+pub(super) const BLOCK: usize = 256;
+
+/// Keys and values in f16.
+#[derive(Clone)]
+pub struct FullCache {
+    shape: CacheShape,
+    blocks: Vec<Arc<Block>>,
+    len: usize,
+}
+
+#[derive(Clone)]
+struct Block {
+    /// `[layers]` of what [`put_key`] lays out.
+    keys: Vec<f16>,
+    /// `[layers]` of what [`put_value`] lays out.
+    values: Vec<f16>,
+}
+
+impl FullCache {
+    /// An empty cache.
+    pub fn new(shape: CacheShape) -> FullCache {
+        FullCache {
+            shape,
+            blocks: Vec::new(),
+            len: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Elements of one layer's keys in a block.
+    fn layer_len(&self) -> usize {
+        self.shape.heads.kv_len(BLOCK)
+    }
+
+    pub(super) fn write(&mut self, layer: usize, rows: &LayerRows<'_>, rotation: &Rotation<'_>) {
+        let heads = self.shape.heads;
+        let width = heads.kv_heads * heads.head_dim;
+        let tokens = rows.keys.len() / width;
+        let positions: Vec<usize> = (self.len..self.len + tokens).collect();
+        let mut rotated = rows.keys.to_vec();
+        rope(
+            &mut rotated,
+            heads.kv_heads,
+            heads.head_dim,
+            &positions,
+            rotation.table,
+            rotation.style,
+        );
+        let layer_len = self.layer_len();
+        let fresh = (self.len + tokens).div_ceil(BLOCK);
+        while self.blocks.len() < fresh {
+            self.blocks.push(Arc::new(Block {
+                keys: vec![f16::ZERO; layer_len * self.shape.layers],
+                values: vec![f16::ZERO; layer_len * self.shape.layers],
+            }));
+        }
+        let layer = layer * layer_len..(layer + 1) * layer_len;
+        for ((position, key), value) in positions
+            .iter()
+            .zip(rotated.chunks_exact(width))
+            .zip(rows.values.chunks_exact(width))
+        {
+            let block = Arc::make_mut(&mut self.blocks[position / BLOCK]);
+            let slot = position % BLOCK;
+            put_key(&mut block.keys[layer.clone()], &heads, BLOCK, slot, key);
+            put_value(&mut block.values[layer.clone()], &heads, BLOCK, slot, value);
+        }
+    }
+
+    pub(super) fn attend(&self, layer: usize, queries: &[f32], out: &mut [f32]) {
+        let heads = self.shape.heads;
+        let tokens = queries.len() / (heads.heads * heads.head_dim);
+        let end = self.len + tokens;
+        let layer_len = self.layer_len();
+        let layer = layer * layer_len..(layer + 1) * layer_len;
+        let scale = 1.0 / (heads.head_dim as f32).sqrt();
+        let mut attention = OnlineAttention::new(heads, scale, queries, self.len);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let first = index * BLOCK;
+            attention.attend(&KvBlock {
+                keys: &block.keys[layer.clone()],
+                values: &block.values[layer.clone()],
+                capacity: BLOCK,
+                len: end.saturating_sub(first).min(BLOCK),
+                first,
+            });
+        }
+        attention.finish(out);
+    }
+
+    pub(super) fn commit(&mut self, tokens: usize) {
+        self.len += tokens;
+        debug_assert!(self.len <= self.blocks.len() * BLOCK, "rows were written");
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        self.blocks.truncate(self.len.div_ceil(BLOCK));
+    }
+
+    pub(super) fn bytes_besides(&self, seen: &mut HashSet<usize>) -> usize {
+        self.blocks
+            .iter()
+            .filter(|block| seen.insert(Arc::as_ptr(block) as usize))
+            .map(|block| (block.keys.len() + block.values.len()) * size_of::<f16>())
+            .sum()
+    }
+}

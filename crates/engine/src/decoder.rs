@@ -1,0 +1,316 @@
+//! The decoder: tokens of one or several sequences through all layers, in one pass.
+//!
+//! Rows of all sequences are multiplied together; only attention goes sequence by sequence, in the
+//! sequence's own cache. So several sequences that each add one token read the weights once. This
+//! module must not know tokenizers, requests or schedules.
+
+use crate::cache::{Cache, CachePolicy, CacheShape, LayerRows, Rotation};
+use crate::config::{ModelConfig, RopeLayout};
+use crate::kernels::{
+    HeadShape, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope, silu_mul,
+};
+use crate::weights::{Linear, Weights};
+
+/// A model ready to run.
+pub struct Decoder {
+    config: ModelConfig,
+    weights: Weights,
+    rope: RopeTable,
+    style: RopeStyle,
+    heads: HeadShape,
+}
+
+/// Which positions of a step's tokens give an output row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// None: the middle of a prompt.
+    None,
+    /// The last token's.
+    Last,
+    /// Every token's.
+    Every,
+}
+
+/// Tokens to read on one cache.
+pub struct Step<'a> {
+    /// The tokens, all below the vocabulary's size; not empty.
+    pub tokens: &'a [u32],
+    /// What was read before them.
+    pub cache: &'a mut Cache,
+    /// Which rows to give.
+    pub outputs: Outputs,
+}
+
+/// Memory a pass works in, kept between passes.
+#[derive(Default)]
+pub struct Scratch {
+    stream: Vec<f32>,
+    normed: Vec<f32>,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    attended: Vec<f32>,
+    added: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+}
+
+impl Decoder {
+    /// A decoder for contexts of up to `context` tokens.
+    pub fn new(config: ModelConfig, weights: Weights, context: usize) -> Decoder {
+        let half = config.head_dim / 2;
+        let frequencies: Vec<f64> = (0..half)
+            .map(|i| {
+                let exponent = i as f64 / half as f64;
+                let factor = weights
+                    .rope_factors
+                    .as_ref()
+                    .map_or(1.0, |factors| f64::from(factors[i]));
+                f64::from(config.rope_base).powf(-exponent) / factor
+            })
+            .collect();
+        Decoder {
+            rope: RopeTable::new(&frequencies, context),
+            style: match config.family.rope_layout() {
+                RopeLayout::Interleaved => RopeStyle::Interleaved,
+                RopeLayout::Halves => RopeStyle::Neox,
+            },
+            heads: HeadShape {
+                heads: config.heads,
+                kv_heads: config.kv_heads,
+                head_dim: config.head_dim,
+            },
+            config,
+            weights,
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The model's weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Longest context, in tokens.
+    pub fn context(&self) -> usize {
+        self.rope.positions()
+    }
+
+    /// An empty cache for one sequence.
+    pub fn cache(&self, policy: CachePolicy) -> Cache {
+        Cache::new(
+            policy,
+            CacheShape {
+                layers: self.config.layers,
+                heads: self.heads,
+            },
+        )
+    }
+
+    /// Reads the steps' tokens and gives the last layer's normed rows of the asked positions, in
+    /// order, `[rows][hidden]`, for [`logits`](Self::logits). `keep_going` is asked before each
+    /// layer; once it says no, the pass ends with `None` and every cache is as it was.
+    pub fn forward(
+        &self,
+        steps: &mut [Step<'_>],
+        scratch: &mut Scratch,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Option<Vec<f32>> {
+        let config = &self.config;
+        let tokens: usize = steps.iter().map(|step| step.tokens.len()).sum();
+        let positions: Vec<usize> = steps
+            .iter()
+            .flat_map(|step| step.cache.len()..step.cache.len() + step.tokens.len())
+            .collect();
+        scratch.resize(tokens, config);
+        let rows = scratch.stream.chunks_exact_mut(config.hidden);
+        for (token, row) in steps.iter().flat_map(|step| step.tokens).zip(rows) {
+            self.weights.embedding.dequantize_row(*token as usize, row);
+        }
+        for index in 0..config.layers {
+            if !keep_going() {
+                return None;
+            }
+            self.attention_block(index, steps, &positions, scratch);
+            self.feed_forward_block(index, tokens, scratch);
+        }
+        let mut outputs = Vec::new();
+        let mut at = 0;
+        for step in steps {
+            let count = step.tokens.len();
+            let wanted = match step.outputs {
+                Outputs::None => at..at,
+                Outputs::Last => at + count - 1..at + count,
+                Outputs::Every => at..at + count,
+            };
+            outputs.extend_from_slice(
+                &scratch.stream[wanted.start * config.hidden..wanted.end * config.hidden],
+            );
+            at += count;
+            step.cache.commit(count);
+        }
+        let mut normed = vec![0.0; outputs.len()];
+        rms_norm(
+            &outputs,
+            &self.weights.output_norm,
+            config.rms_epsilon,
+            &mut normed,
+        );
+        Some(normed)
+    }
+
+    /// Logits of rows that [`forward`](Self::forward) gave, `[rows][vocab]`.
+    pub fn logits(&self, rows: &[f32]) -> Vec<f32> {
+        let count = rows.len() / self.config.hidden;
+        let mut logits = vec![0.0; count * self.config.vocab];
+        if count > 0 {
+            self.weights.output.matmul(rows, count, &mut logits);
+        }
+        logits
+    }
+
+    fn attention_block(
+        &self,
+        index: usize,
+        steps: &mut [Step<'_>],
+        positions: &[usize],
+        scratch: &mut Scratch,
+    ) {
+        let config = &self.config;
+        let layer = &self.weights.layers[index];
+        let tokens = positions.len();
+        rms_norm(
+            &scratch.stream,
+            &layer.attention_norm,
+            config.rms_epsilon,
+            &mut scratch.normed,
+        );
+        matmul_many(
+            &scratch.normed,
+            tokens,
+            &mut [
+                (&layer.query.weight, scratch.queries.as_mut_slice()),
+                (&layer.key.weight, scratch.keys.as_mut_slice()),
+                (&layer.value.weight, scratch.values.as_mut_slice()),
+            ],
+        );
+        add_bias(&layer.query, &mut scratch.queries);
+        add_bias(&layer.key, &mut scratch.keys);
+        add_bias(&layer.value, &mut scratch.values);
+        rope(
+            &mut scratch.queries,
+            config.heads,
+            config.head_dim,
+            positions,
+            &self.rope,
+            self.style,
+        );
+        let rotation = Rotation {
+            table: &self.rope,
+            style: self.style,
+        };
+        let (query_width, kv_width) = (config.query_width(), config.kv_width());
+        let mut at = 0;
+        for step in steps {
+            let range = at..at + step.tokens.len();
+            let part = |width: usize| range.start * width..range.end * width;
+            step.cache.write(
+                index,
+                &LayerRows {
+                    normed: &scratch.normed[part(config.hidden)],
+                    keys: &scratch.keys[part(kv_width)],
+                    values: &scratch.values[part(kv_width)],
+                },
+                &rotation,
+            );
+            step.cache.attend(
+                index,
+                &scratch.queries[part(query_width)],
+                &mut scratch.attended[part(query_width)],
+            );
+            at = range.end;
+        }
+        self.add_product(
+            &layer.attention_output,
+            tokens,
+            &scratch.attended,
+            &mut scratch.added,
+            &mut scratch.stream,
+        );
+    }
+
+    fn feed_forward_block(&self, index: usize, tokens: usize, scratch: &mut Scratch) {
+        let layer = &self.weights.layers[index];
+        rms_norm(
+            &scratch.stream,
+            &layer.feed_forward_norm,
+            self.config.rms_epsilon,
+            &mut scratch.normed,
+        );
+        matmul_many(
+            &scratch.normed,
+            tokens,
+            &mut [
+                (&layer.gate, scratch.gate.as_mut_slice()),
+                (&layer.up, scratch.up.as_mut_slice()),
+            ],
+        );
+        silu_mul(&mut scratch.gate, &scratch.up);
+        self.add_product(
+            &layer.down,
+            tokens,
+            &scratch.gate,
+            &mut scratch.added,
+            &mut scratch.stream,
+        );
+    }
+
+    /// `stream += input · matrixᵀ`.
+    fn add_product(
+        &self,
+        matrix: &QuantMatrix,
+        tokens: usize,
+        input: &[f32],
+        product: &mut [f32],
+        stream: &mut [f32],
+    ) {
+        matrix.matmul(input, tokens, product);
+        for (sum, more) in stream.iter_mut().zip(product) {
+            *sum += *more;
+        }
+    }
+}
+
+impl Scratch {
+    fn resize(&mut self, tokens: usize, config: &ModelConfig) {
+        let query = config.query_width();
+        let kv = config.kv_width();
+        for (buffer, width) in [
+            (&mut self.stream, config.hidden),
+            (&mut self.normed, config.hidden),
+            (&mut self.queries, query),
+            (&mut self.keys, kv),
+            (&mut self.values, kv),
+            (&mut self.attended, query),
+            (&mut self.added, config.hidden),
+            (&mut self.gate, config.feed_forward),
+            (&mut self.up, config.feed_forward),
+        ] {
+            buffer.resize(tokens * width, 0.0);
+        }
+    }
+}
+
+fn add_bias(linear: &Linear, rows: &mut [f32]) {
+    if let Some(bias) = &linear.bias {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            for (value, bias) in row.iter_mut().zip(bias) {
+                *value += bias;
+            }
+        }
+    }
+}

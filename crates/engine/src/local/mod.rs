@@ -1,0 +1,317 @@
+//! The local engine: a model file on a thread of its own, behind a bounded queue.
+//!
+//! Callers' threads tokenise, compile grammars and check limits, so a bad request never reaches the
+//! model thread; that thread alone runs passes. See `scheduler` for how requests share it.
+
+mod prefix;
+mod queue;
+mod scheduler;
+mod sequence;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use queue::Queue;
+use scheduler::{Limits, Scheduler};
+use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
+
+use crate::cache::CachePolicy;
+use crate::chat::ChatTemplate;
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::gguf::GgufFile;
+use crate::grammar::GrammarFactory;
+use crate::sampling::Sampler;
+use crate::text_stream::StopStream;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+use crate::{EngineError, GenerateRequest, Generation, LanguageModel, Prompt};
+
+/// Contexts longer than this must be asked for: their caches fill the memory of small machines.
+const DEFAULT_CONTEXT: usize = 32_768;
+
+/// How a local model runs.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// Longest prompt plus output in tokens; by default the model's own, at most 32,768.
+    pub context_tokens: Option<usize>,
+    /// Requests that may wait; one more is refused.
+    pub queue: usize,
+    /// Requests that may be in progress together.
+    pub running: usize,
+    /// Prompt tokens read in one pass.
+    pub prefill_chunk: usize,
+    /// Prompt tokens read in one pass while another request writes.
+    pub shared_chunk: usize,
+    /// Bytes of caches kept for prompts that start as an earlier one; 0 keeps none.
+    pub prefix_bytes: usize,
+    /// How caches are kept.
+    pub cache: CachePolicy,
+}
+
+impl Default for LocalOptions {
+    fn default() -> LocalOptions {
+        LocalOptions {
+            context_tokens: None,
+            queue: 64,
+            running: 4,
+            prefill_chunk: 256,
+            shared_chunk: 64,
+            prefix_bytes: 512 << 20,
+            cache: CachePolicy::Full,
+        }
+    }
+}
+
+/// A model file's parts, loaded and not yet on a thread: for tools that drive the decoder themselves.
+pub struct LoadedModel {
+    /// The decoder.
+    pub decoder: Decoder,
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The chat template.
+    pub template: ChatTemplate,
+}
+
+impl LoadedModel {
+    /// Loads a GGUF file for contexts of up to `context_tokens`.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] or [`EngineError::ModelFile`], naming the file and the mend.
+    pub fn open(path: &Path, context_tokens: Option<usize>) -> Result<LoadedModel, EngineError> {
+        let file = GgufFile::open(path)?;
+        let config = ModelConfig::from_gguf(&file)?;
+        let tokenizer = Tokenizer::from_gguf(&file)?;
+        let template = ChatTemplate::from_gguf(&file, &tokenizer)?;
+        let weights = Weights::load(&file, &config)?;
+        let context = match context_tokens {
+            Some(wanted) if wanted > config.context => {
+                return Err(EngineError::TooLong {
+                    tokens: wanted,
+                    limit: config.context,
+                    mend: "this is the longest context the model was made for".to_string(),
+                });
+            }
+            Some(0) => {
+                return Err(EngineError::Request(
+                    "a context of 0 tokens holds nothing".to_string(),
+                ));
+            }
+            Some(wanted) => wanted,
+            None => config.context.min(DEFAULT_CONTEXT),
+        };
+        tracing::info!(
+            model.path = %path.display(),
+            model.name = config.name,
+            model.weights_bytes = weights.size_bytes(),
+            model.context_tokens = context,
+            "model loaded"
+        );
+        Ok(LoadedModel {
+            decoder: Decoder::new(config, weights, context),
+            tokenizer,
+            template,
+        })
+    }
+}
+
+/// A model that runs in this process.
+pub struct LocalModel {
+    name: String,
+    decoder: Arc<Decoder>,
+    tokenizer: Arc<Tokenizer>,
+    template: ChatTemplate,
+    grammars: GrammarFactory,
+    queue: Arc<Queue<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LocalModel {
+    /// Loads a GGUF file and starts its thread. The model's name is the file's, without its ending.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] or [`EngineError::ModelFile`], naming the file and the mend.
+    pub fn open(path: &Path, options: LocalOptions) -> Result<LocalModel, EngineError> {
+        let loaded = LoadedModel::open(path, options.context_tokens)?;
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        LocalModel::start(name, loaded, &options)
+    }
+
+    /// Starts the thread of a loaded model.
+    ///
+    /// # Errors
+    /// [`EngineError::Request`] where the system gives no thread.
+    pub fn start(
+        name: String,
+        loaded: LoadedModel,
+        options: &LocalOptions,
+    ) -> Result<LocalModel, EngineError> {
+        let decoder = Arc::new(loaded.decoder);
+        let tokenizer = Arc::new(loaded.tokenizer);
+        let queue = Arc::new(Queue::new(options.queue));
+        let scheduler = Scheduler::new(
+            Arc::clone(&decoder),
+            Arc::clone(&queue),
+            Limits {
+                running: options.running.max(1),
+                prefill_chunk: options.prefill_chunk.max(1),
+                shared_chunk: options.shared_chunk.max(1),
+                prefix_bytes: options.prefix_bytes,
+                policy: options.cache,
+            },
+        );
+        let thread = std::thread::Builder::new()
+            .name("model".to_string())
+            .spawn(move || scheduler.run())
+            .map_err(|error| EngineError::Request(format!("no thread for the model: {error}")))?;
+        Ok(LocalModel {
+            name,
+            decoder,
+            grammars: GrammarFactory::new(Arc::clone(&tokenizer)),
+            tokenizer,
+            template: loaded.template,
+            queue,
+            thread: Some(thread),
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The tokens a prompt becomes. Text of messages, and of [`Prompt::Text`], is data: control
+    /// tokens written in it are ordinary text.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLong`] where no room would be left for an output, [`EngineError::Request`]
+    /// where there is nothing to read.
+    pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
+        let limit = self.context_tokens();
+        let characters: usize = match prompt {
+            Prompt::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Prompt::Text(text) => text.len(),
+            Prompt::Tokens(_) => 0,
+        };
+        // Even if every token were the longest there is, this would not fit: say so before the
+        // tokenizer works through megabytes.
+        let least = characters / self.tokenizer.longest_token_bytes().max(1);
+        if least > limit {
+            return Err(self.too_long(least));
+        }
+        let tokens = match prompt {
+            Prompt::Chat(messages) => self.template.encode(messages, &self.tokenizer)?,
+            Prompt::Text(text) => {
+                let mut tokens: Vec<u32> = self.tokenizer.begin_token().into_iter().collect();
+                tokens.extend(self.tokenizer.encode(text)?);
+                tokens
+            }
+            Prompt::Tokens(tokens) => tokens.clone(),
+        };
+        let vocab = self.decoder.config().vocab;
+        if let Some(foreign) = tokens.iter().find(|token| **token as usize >= vocab) {
+            return Err(EngineError::Request(format!(
+                "token {foreign} is outside the vocabulary of {vocab} tokens"
+            )));
+        }
+        if tokens.is_empty() {
+            return Err(EngineError::Request("the prompt is empty".to_string()));
+        }
+        if tokens.len() >= limit {
+            return Err(self.too_long(tokens.len()));
+        }
+        Ok(tokens)
+    }
+
+    fn too_long(&self, tokens: usize) -> EngineError {
+        EngineError::TooLong {
+            tokens,
+            limit: self.context_tokens(),
+            mend: "shorten the prompt or choose a model with a longer context".to_string(),
+        }
+    }
+}
+
+impl LanguageModel for LocalModel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn context_tokens(&self) -> usize {
+        self.decoder.context()
+    }
+
+    fn count_tokens(&self, text: &str) -> Result<usize, EngineError> {
+        Ok(self.tokenizer.encode(text)?.len())
+    }
+
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        if request.max_tokens == 0 {
+            return Err(EngineError::Request(
+                "max_tokens is 0; ask for at least 1".to_string(),
+            ));
+        }
+        let prompt = self.prompt_tokens(&request.prompt)?;
+        let max_tokens = request.max_tokens.min(self.context_tokens());
+        let grammar = match &request.grammar {
+            Some(grammar) => Some(self.grammars.start(grammar)?),
+            None => None,
+        };
+        // One event a token, the held-back rest and the end: the model thread never waits for a
+        // slow reader.
+        let (sender, receiver) = tokio::sync::mpsc::channel(max_tokens + 2);
+        self.queue.submit(Job {
+            prompt,
+            work: Work::Write(Box::new(Writing::new(WritingParts {
+                sender,
+                tokenizer: Arc::clone(&self.tokenizer),
+                sampler: Sampler::new(request.sampling)?,
+                grammar,
+                stops: StopStream::new(&request.stop),
+                max_tokens,
+                context: self.context_tokens(),
+            }))),
+        })?;
+        Ok(Generation::new(receiver))
+    }
+
+    fn score(
+        &self,
+        prompt: Prompt,
+        continuations: &[String],
+    ) -> Result<Vec<(f64, usize)>, EngineError> {
+        let prompt = self.prompt_tokens(&prompt)?;
+        let continuations = continuations
+            .iter()
+            .map(|text| self.tokenizer.encode(text))
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        let longest = continuations.iter().map(Vec::len).max().unwrap_or(0);
+        if prompt.len() + longest > self.context_tokens() {
+            return Err(self.too_long(prompt.len() + longest));
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.queue.submit(Job {
+            prompt,
+            work: Work::Score(Scoring::new(continuations, Reply::new(sender))),
+        })?;
+        receiver.blocking_recv().map_err(|_| EngineError::Stopped)?
+    }
+}
+
+impl Drop for LocalModel {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported there; its callers got `Stopped`.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The model thread: takes requests, puts their tokens together into passes, hands out the logits.
+//!
+//! A pass takes one token (or the few its grammar forced) of every sequence that writes, and fills
+//! up to a token budget with prompts, shared evenly; the budget is smaller while somebody watches a
+//! text appear. Which sequence comes first goes round. This module must not know what a request
+//! makes of its logits.
+
+use std::sync::Arc;
+
+use super::prefix::PrefixStore;
+use super::queue::Queue;
+use super::sequence::{Job, Lane, Sequence, Wanted};
+use crate::cache::CachePolicy;
+use crate::decoder::{Decoder, Outputs, Scratch, Step};
+
+/// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
+const LOGIT_ROWS: usize = 64;
+
+/// Bounds of the model thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Sequences in progress.
+    pub(super) running: usize,
+    /// Prompt tokens of a pass.
+    pub(super) prefill_chunk: usize,
+    /// Prompt tokens of a pass in which others write.
+    pub(super) shared_chunk: usize,
+    /// Bytes of kept caches.
+    pub(super) prefix_bytes: usize,
+    /// How caches are kept.
+    pub(super) policy: CachePolicy,
+}
+
+/// The state of the model thread.
+pub(super) struct Scheduler {
+    decoder: Arc<Decoder>,
+    queue: Arc<Queue<Job>>,
+    limits: Limits,
+    active: Vec<Sequence>,
+    kept: PrefixStore,
+    scratch: Scratch,
+}
+
+/// Closes the queue when the thread ends, however it ends, so that nobody waits for it in vain.
+struct CloseAtEnd(Arc<Queue<Job>>);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Scheduler {
+    pub(super) fn new(decoder: Arc<Decoder>, queue: Arc<Queue<Job>>, limits: Limits) -> Scheduler {
+        Scheduler {
+            decoder,
+            queue,
+            kept: PrefixStore::new(limits.prefix_bytes),
+            limits,
+            active: Vec::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Works until the queue is closed. Requests in progress then end: their streams break off.
+    pub(super) fn run(mut self) {
+        let _close = CloseAtEnd(Arc::clone(&self.queue));
+        while self.admit() {
+            self.pass();
+            self.retire();
+            if !self.active.is_empty() {
+                self.active.rotate_left(1);
+            }
+        }
+    }
+
+    /// Starts waiting requests while there is room; sleeps where there is nothing to do. False when
+    /// the queue was closed.
+    fn admit(&mut self) -> bool {
+        self.retire();
+        if self.active.is_empty() {
+            match self.queue.next() {
+                Some(job) => self.start(job),
+                None => return false,
+            }
+        }
+        while self.active.len() < self.limits.running {
+            match self.queue.next_now() {
+                Some(job) => self.start(job),
+                None => break,
+            }
+        }
+        !self.queue.is_closed()
+    }
+
+    fn start(&mut self, job: Job) {
+        let kept = self.kept.find(&job.prompt);
+        let sequence = Sequence::start(job, kept, || self.decoder.cache(self.limits.policy));
+        self.active.push(sequence);
+    }
+
+    /// Takes out what has ended or lost its caller, and keeps its cache for later prompts.
+    fn retire(&mut self) {
+        let mut index = 0;
+        while index < self.active.len() {
+            let sequence = &self.active[index];
+            if !sequence.is_finished() && !sequence.is_cancelled() {
+                index += 1;
+                continue;
+            }
+            if let Some((tokens, cache)) = self.active.remove(index).into_kept() {
+                self.kept.keep(tokens, cache);
+            }
+        }
+    }
+
+    /// One pass over the model.
+    fn pass(&mut self) {
+        let takes = self.plan();
+        let mut steps = Vec::new();
+        let mut places = Vec::new();
+        let mut watch = Vec::new();
+        for (index, (sequence, takes)) in self.active.iter_mut().zip(&takes).enumerate() {
+            let wanted = sequence.wanted();
+            let (lanes, watched) = sequence.lanes_and_watch();
+            watch.push(watched);
+            for (lane_index, (lane, take)) in lanes.iter_mut().zip(takes).enumerate() {
+                if *take == 0 {
+                    continue;
+                }
+                let outputs = match wanted {
+                    Wanted::Every => Outputs::Every,
+                    Wanted::Last if *take == lane.pending.len() => Outputs::Last,
+                    Wanted::Last => Outputs::None,
+                };
+                let Lane {
+                    cache,
+                    read,
+                    pending,
+                } = lane;
+                let rows = match outputs {
+                    Outputs::None => 0..0,
+                    Outputs::Last => read.len() + take - 1..read.len() + take,
+                    Outputs::Every => read.len()..read.len() + take,
+                };
+                places.extend(rows.map(|position| (index, lane_index, position)));
+                steps.push(Step {
+                    tokens: &pending[..*take],
+                    cache,
+                    outputs,
+                });
+            }
+        }
+        let queue = &self.queue;
+        let keep_going = || !queue.is_closed() && watch.iter().any(|watch| !watch.is_cancelled());
+        let hidden = self
+            .decoder
+            .forward(&mut steps, &mut self.scratch, &keep_going);
+        drop(steps);
+        drop(watch);
+        let Some(hidden) = hidden else {
+            return;
+        };
+        for (sequence, takes) in self.active.iter_mut().zip(&takes) {
+            for (lane, take) in sequence.lanes.iter_mut().zip(takes) {
+                lane.read.extend(lane.pending.drain(..*take));
+            }
+        }
+        let width = self.decoder.config().hidden;
+        let vocab = self.decoder.config().vocab;
+        for (rows, places) in hidden
+            .chunks(LOGIT_ROWS * width)
+            .zip(places.chunks(LOGIT_ROWS))
+        {
+            let mut logits = self.decoder.logits(rows);
+            for ((sequence, lane, position), logits) in
+                places.iter().zip(logits.chunks_exact_mut(vocab))
+            {
+                self.active[*sequence].take_logits(*lane, *position, logits);
+            }
+        }
+        for sequence in &mut self.active {
+            sequence.settle();
+        }
+    }
+
+    /// How many pending tokens every lane of every sequence reads in the next pass.
+    fn plan(&self) -> Vec<Vec<usize>> {
+        let someone_writes = self.active.iter().any(Sequence::is_writing);
+        let mut budget = if someone_writes {
+            self.limits.shared_chunk
+        } else {
+            self.limits.prefill_chunk
+        }
+        .max(1);
+        let mut readers: usize = self
+            .active
+            .iter()
+            .filter(|sequence| !sequence.is_writing())
+            .map(|sequence| sequence.lanes.len())
+            .sum();
+        let mut takes = Vec::new();
+        for sequence in &self.active {
+            let mut lanes = Vec::new();
+            for lane in &sequence.lanes {
+                let take = if sequence.is_writing() {
+                    // One token, and those a grammar forced: all at once, in pieces if very many.
+                    lane.pending.len().min(self.limits.prefill_chunk.max(1))
+                } else {
+                    // An even share of what is left; what one does not use, the next ones get.
+                    let share = budget.div_ceil(readers.max(1));
+                    readers -= 1;
+                    let take = lane.pending.len().min(share).min(budget);
+                    budget -= take;
+                    take
+                };
+                lanes.push(take);
+            }
+            takes.push(lanes);
+        }
+        takes
+    }
+}

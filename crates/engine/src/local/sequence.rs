@@ -1,0 +1,464 @@
+//! One request in progress: what it has read, what it reads next, and what it makes of the logits.
+//!
+//! Knows requests, grammars and text; must not know weights or how steps are put together.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::Sender;
+
+use super::queue::Cancellable;
+use crate::cache::Cache;
+use crate::grammar::GrammarState;
+use crate::sampling::{Sampler, log_probability};
+use crate::text_stream::{CharacterStream, Passed, StopStream};
+use crate::tokenizer::Tokenizer;
+use crate::{EngineError, FinishReason, GenerateEvent, Usage};
+
+/// How many continuations are read side by side, each on its own copy of the prompt's end.
+const SCORING_LANES: usize = 16;
+
+/// A request as it waits in the queue.
+pub(super) struct Job {
+    /// What the model reads; not empty.
+    pub(super) prompt: Vec<u32>,
+    /// What for.
+    pub(super) work: Work,
+}
+
+impl Cancellable for Job {
+    fn is_cancelled(&self) -> bool {
+        self.work.is_cancelled()
+    }
+}
+
+/// What a request is for.
+pub(super) enum Work {
+    /// Writing text.
+    Write(Box<Writing>),
+    /// Scoring continuations.
+    Score(Scoring),
+}
+
+impl Work {
+    fn is_cancelled(&self) -> bool {
+        match self {
+            Work::Write(writing) => writing.sender.is_closed(),
+            Work::Score(scoring) => scoring.reply.is_closed(),
+        }
+    }
+}
+
+/// Tells during a pass whether a sequence's caller is still there.
+pub(super) struct Watch<'a>(&'a Work);
+
+impl Watch<'_> {
+    /// Whether nobody waits any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+/// Tokens to be read on one cache.
+pub(super) struct Lane {
+    /// Keys and values of what was read.
+    pub(super) cache: Cache,
+    /// What was read, as long as the cache.
+    pub(super) read: Vec<u32>,
+    /// What is to be read next, in order.
+    pub(super) pending: Vec<u32>,
+}
+
+/// Which positions of a lane's pending tokens need logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The last pending token's.
+    Last,
+    /// Every token's.
+    Every,
+}
+
+/// A request in progress.
+pub(super) struct Sequence {
+    /// What it reads on; one lane, or several while continuations are scored.
+    pub(super) lanes: Vec<Lane>,
+    work: Work,
+    finished: bool,
+}
+
+impl Sequence {
+    /// Starts a job; `kept` holds the start of its prompt that need not be read again.
+    pub(super) fn start(
+        mut job: Job,
+        kept: Option<Cache>,
+        fresh: impl FnOnce() -> Cache,
+    ) -> Sequence {
+        let cache = kept.unwrap_or_else(fresh);
+        if let Work::Write(writing) = &mut job.work {
+            writing.started = Instant::now();
+            writing.usage.tokens_in = job.prompt.len();
+            writing.usage.tokens_kept = job.prompt.len();
+            writing.prompt_read = job.prompt.len() - cache.len();
+        }
+        let pending = job.prompt.split_off(cache.len());
+        Sequence {
+            lanes: vec![Lane {
+                cache,
+                read: job.prompt,
+                pending,
+            }],
+            work: job.work,
+            finished: false,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.work.is_cancelled()
+    }
+
+    /// Its lanes, and beside them the means to notice that its caller went away.
+    pub(super) fn lanes_and_watch(&mut self) -> (&mut [Lane], Watch<'_>) {
+        (&mut self.lanes, Watch(&self.work))
+    }
+
+    /// Whether its answer was sent.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether it has begun to write: its steps are short, and somebody watches.
+    pub(super) fn is_writing(&self) -> bool {
+        match &self.work {
+            Work::Write(writing) => writing.first_token.is_some(),
+            Work::Score(_) => false,
+        }
+    }
+
+    /// Which logits its lanes need.
+    pub(super) fn wanted(&self) -> Wanted {
+        match &self.work {
+            Work::Score(scoring) if scoring.base.is_some() => Wanted::Every,
+            _ => Wanted::Last,
+        }
+    }
+
+    /// Ends it with an error.
+    pub(super) fn fail(&mut self, error: EngineError) {
+        self.finished = true;
+        match &mut self.work {
+            // A caller who has gone needs no error.
+            Work::Write(writing) => drop(writing.sender.try_send(Err(error))),
+            Work::Score(scoring) => scoring.answer(Err(error)),
+        }
+    }
+
+    /// The tokens and cache worth keeping for a later prompt.
+    pub(super) fn into_kept(mut self) -> Option<(Vec<u32>, Cache)> {
+        if let Work::Score(scoring) = &mut self.work
+            && let Some((read, cache)) = scoring.base.take()
+        {
+            return Some((read, cache));
+        }
+        let lane = self.lanes.pop()?;
+        Some((lane.read, lane.cache))
+    }
+
+    /// Takes the logits after token `position` of what lane `lane` has read. Must be called for
+    /// every wanted row of a step in order, and [`settle`](Self::settle) once after them.
+    pub(super) fn take_logits(&mut self, lane: usize, position: usize, logits: &mut [f32]) {
+        if self.finished {
+            return;
+        }
+        let outcome = match &mut self.work {
+            Work::Write(writing) => {
+                let lane = &mut self.lanes[lane];
+                writing.advance(logits, lane).map(|over| {
+                    if let Some(finish) = over {
+                        writing.finish(finish, lane.cache.bytes());
+                        self.finished = true;
+                    }
+                })
+            }
+            Work::Score(scoring) => {
+                scoring.take_logits(lane, position, logits);
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    /// After a step's logits: a scoring request whose lanes are done gets its next ones or ends.
+    pub(super) fn settle(&mut self) {
+        if self.finished {
+            return;
+        }
+        let Work::Score(scoring) = &mut self.work else {
+            return;
+        };
+        if self.lanes.iter().any(|lane| !lane.pending.is_empty()) {
+            return;
+        }
+        if scoring.base.is_none()
+            && let Some(prompt) = self.lanes.pop()
+        {
+            scoring.base = Some((prompt.read, prompt.cache));
+        }
+        self.lanes = scoring.next_lanes();
+        if self.lanes.is_empty() {
+            let scores = scoring.scores();
+            scoring.answer(Ok(scores));
+            self.finished = true;
+        }
+    }
+}
+
+/// A text being written.
+pub(super) struct Writing {
+    sender: Sender<Result<GenerateEvent, EngineError>>,
+    tokenizer: Arc<Tokenizer>,
+    sampler: Sampler,
+    grammar: Option<GrammarState>,
+    characters: CharacterStream,
+    stops: StopStream,
+    max_tokens: usize,
+    context: usize,
+    usage: Usage,
+    started: Instant,
+    /// Prompt tokens that had to be read.
+    prompt_read: usize,
+    first_token: Option<Instant>,
+}
+
+/// What a text needs besides its prompt.
+pub(super) struct WritingParts {
+    /// Where events go; has room for all of them.
+    pub(super) sender: Sender<Result<GenerateEvent, EngineError>>,
+    /// The model's tokenizer.
+    pub(super) tokenizer: Arc<Tokenizer>,
+    /// Draws tokens.
+    pub(super) sampler: Sampler,
+    /// What the output must look like.
+    pub(super) grammar: Option<GrammarState>,
+    /// Texts that end it.
+    pub(super) stops: StopStream,
+    /// Most tokens to write.
+    pub(super) max_tokens: usize,
+    /// Most tokens to read and write.
+    pub(super) context: usize,
+}
+
+impl Writing {
+    pub(super) fn new(parts: WritingParts) -> Writing {
+        Writing {
+            sender: parts.sender,
+            tokenizer: parts.tokenizer,
+            sampler: parts.sampler,
+            grammar: parts.grammar,
+            characters: CharacterStream::default(),
+            stops: parts.stops,
+            max_tokens: parts.max_tokens,
+            context: parts.context,
+            usage: Usage::default(),
+            started: Instant::now(),
+            prompt_read: 0,
+            first_token: None,
+        }
+    }
+
+    /// Draws the next token and those the grammar forces after it; `Some` where the text ends.
+    fn advance(
+        &mut self,
+        logits: &mut [f32],
+        lane: &mut Lane,
+    ) -> Result<Option<FinishReason>, EngineError> {
+        if self.first_token.is_none() {
+            let now = Instant::now();
+            let elapsed = now - self.started;
+            self.first_token = Some(now);
+            self.usage.ttft_ms = elapsed.as_secs_f64() * 1e3;
+            self.usage.prefill_tok_s = self.prompt_read as f64 / elapsed.as_secs_f64().max(1e-9);
+        }
+        if let Some(grammar) = &mut self.grammar {
+            grammar.mask(logits)?;
+        }
+        let Some(token) = self.sampler.draw(logits) else {
+            return Err(match self.grammar {
+                Some(_) => EngineError::Grammar("no token can continue the output".to_string()),
+                None => EngineError::Weights(
+                    "the model gave no numbers to choose from; its file may be damaged".to_string(),
+                ),
+            });
+        };
+        if self.tokenizer.end_tokens().contains(&token) {
+            return Ok(Some(FinishReason::End));
+        }
+        let mut tokens = vec![token];
+        if let Some(grammar) = &mut self.grammar {
+            grammar.accept(token)?;
+            tokens.extend(grammar.forced());
+        }
+        for token in &tokens {
+            if self.tokenizer.end_tokens().contains(token) {
+                return Ok(Some(FinishReason::End));
+            }
+            self.usage.tokens_out += 1;
+            lane.pending.push(*token);
+            let text = self.characters.push(self.tokenizer.bytes(*token));
+            match self.stops.push(&text) {
+                Passed::Text(text) => self.send(text),
+                Passed::Stopped(text) => {
+                    self.send(text);
+                    return Ok(Some(FinishReason::Stop));
+                }
+            }
+            if self.usage.tokens_out >= self.max_tokens
+                || lane.read.len() + lane.pending.len() >= self.context
+            {
+                let over = self.grammar.as_ref().is_some_and(GrammarState::is_over);
+                // The last token the grammar had room for was also the last one allowed.
+                return Ok(Some(if over && Some(token) == tokens.last() {
+                    FinishReason::End
+                } else {
+                    FinishReason::Length
+                }));
+            }
+        }
+        if self.grammar.as_ref().is_some_and(GrammarState::is_over) {
+            return Ok(Some(FinishReason::End));
+        }
+        Ok(None)
+    }
+
+    fn send(&self, text: String) {
+        if !text.is_empty() {
+            // The channel has room for one event a token and two more; a caller who has gone is
+            // noticed before the next step.
+            let _ = self.sender.try_send(Ok(GenerateEvent::Text(text)));
+        }
+    }
+
+    fn finish(&mut self, finish: FinishReason, cache_bytes: usize) {
+        if finish != FinishReason::Stop {
+            let mut rest = self.stops.finish();
+            if finish == FinishReason::End
+                && let Passed::Text(last) = self.stops.push(&self.characters.finish())
+            {
+                rest.push_str(&last);
+                rest.push_str(&self.stops.finish());
+            }
+            self.send(rest);
+        }
+        if let Some(first) = self.first_token {
+            let seconds = first.elapsed().as_secs_f64();
+            let after_first = self.usage.tokens_out.saturating_sub(1);
+            if after_first > 0 && seconds > 0.0 {
+                self.usage.decode_tok_s = after_first as f64 / seconds;
+            }
+        }
+        self.usage.cache_bytes = cache_bytes;
+        let _ = self
+            .sender
+            .try_send(Ok(GenerateEvent::Done(finish, self.usage)));
+    }
+}
+
+/// Sum of log probabilities and number of tokens, per continuation.
+pub(super) type Scores = Vec<(f64, usize)>;
+
+/// Continuations being scored after one prompt.
+pub(super) struct Scoring {
+    continuations: Vec<Vec<u32>>,
+    sums: Vec<f64>,
+    /// The prompt's tokens and cache, once read.
+    base: Option<(Vec<u32>, Cache)>,
+    /// Which continuation each lane reads.
+    lanes: Vec<usize>,
+    /// The next continuation without a lane.
+    next: usize,
+    reply: Reply,
+}
+
+/// Where scores go, once.
+pub(super) struct Reply(Option<tokio::sync::oneshot::Sender<Result<Scores, EngineError>>>);
+
+impl Reply {
+    pub(super) fn new(sender: tokio::sync::oneshot::Sender<Result<Scores, EngineError>>) -> Reply {
+        Reply(Some(sender))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.as_ref().is_none_or(|sender| sender.is_closed())
+    }
+}
+
+impl Scoring {
+    pub(super) fn new(continuations: Vec<Vec<u32>>, reply: Reply) -> Scoring {
+        Scoring {
+            sums: vec![0.0; continuations.len()],
+            continuations,
+            base: None,
+            lanes: Vec::new(),
+            next: 0,
+            reply,
+        }
+    }
+
+    /// `position` counts from the continuation's first token; from the prompt's end before.
+    fn take_logits(&mut self, lane: usize, position: usize, logits: &[f32]) {
+        match &self.base {
+            None => {
+                for (tokens, sum) in self.continuations.iter().zip(&mut self.sums) {
+                    if let Some(first) = tokens.first() {
+                        *sum += log_probability(logits, *first);
+                    }
+                }
+            }
+            Some((prompt, _)) => {
+                let index = self.lanes[lane];
+                let next = position + 1 - prompt.len();
+                self.sums[index] += log_probability(logits, self.continuations[index][next]);
+            }
+        }
+    }
+
+    /// Lanes for the next continuations of more than one token; none when all are done.
+    fn next_lanes(&mut self) -> Vec<Lane> {
+        self.lanes.clear();
+        let mut lanes = Vec::new();
+        let Some((prompt, cache)) = &self.base else {
+            return lanes;
+        };
+        while lanes.len() < SCORING_LANES && self.next < self.continuations.len() {
+            let tokens = &self.continuations[self.next];
+            if tokens.len() > 1 {
+                self.lanes.push(self.next);
+                lanes.push(Lane {
+                    cache: cache.fork(),
+                    read: prompt.clone(),
+                    // The last token is only asked for, never read.
+                    pending: tokens[..tokens.len() - 1].to_vec(),
+                });
+            }
+            self.next += 1;
+        }
+        lanes
+    }
+
+    fn scores(&self) -> Scores {
+        self.sums
+            .iter()
+            .zip(&self.continuations)
+            .map(|(sum, tokens)| (*sum, tokens.len()))
+            .collect()
+    }
+
+    fn answer(&mut self, scores: Result<Scores, EngineError>) {
+        if let Some(sender) = self.reply.0.take() {
+            // A caller who has gone needs no answer.
+            let _ = sender.send(scores);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A model's weights, packed once from the file's pages, which are let go as they are used up.
+//!
+//! Knows tensor names and shapes; must not know how they are multiplied or what a request is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use candle_core::quantized::GgmlDType;
+
+use crate::config::{Family, ModelConfig};
+use crate::gguf::GgufFile;
+use crate::kernels::QuantMatrix;
+use crate::{EngineError, gguf};
+
+/// All weights of a decoder.
+pub struct Weights {
+    /// Token embeddings, `[vocab][hidden]`.
+    pub embedding: Arc<QuantMatrix>,
+    /// Layers, first to last.
+    pub layers: Vec<LayerWeights>,
+    /// Weight of the norm before the output.
+    pub output_norm: Vec<f32>,
+    /// `[vocab][hidden]`; the embeddings themselves where the model ties them.
+    pub output: Arc<QuantMatrix>,
+    /// Divisors of the rotation frequencies (Llama 3.1 and later), where the file has them.
+    pub rope_factors: Option<Vec<f32>>,
+}
+
+/// One layer's weights.
+pub struct LayerWeights {
+    /// Weight of the norm before attention.
+    pub attention_norm: Vec<f32>,
+    /// Queries.
+    pub query: Linear,
+    /// Keys.
+    pub key: Linear,
+    /// Values.
+    pub value: Linear,
+    /// Attention's output.
+    pub attention_output: QuantMatrix,
+    /// Weight of the norm before the feed-forward block.
+    pub feed_forward_norm: Vec<f32>,
+    /// Gate.
+    pub gate: QuantMatrix,
+    /// Up.
+    pub up: QuantMatrix,
+    /// Down.
+    pub down: QuantMatrix,
+}
+
+/// A matrix with its bias.
+pub struct Linear {
+    /// Weights.
+    pub weight: QuantMatrix,
+    /// One value an output.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Weights {
+    /// Packs the weights of `file`.
+    ///
+    /// # Errors
+    /// [`EngineError::ModelFile`] where a tensor is missing, of another shape or of a type the
+    /// kernels do not take, or where the file has tensors this decoder would leave out.
+    pub fn load(file: &GgufFile, config: &ModelConfig) -> Result<Weights, EngineError> {
+        let mut loader = Loader {
+            file,
+            used: HashSet::new(),
+        };
+        let embedding =
+            Arc::new(loader.matrix("token_embd.weight", config.vocab, config.hidden)?);
+        let output = match file.tensor("output.weight") {
+            Some(_) => Arc::new(loader.matrix("output.weight", config.vocab, config.hidden)?),
+            None => Arc::clone(&embedding),
+        };
+        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+        let rope_factors = match file.tensor("rope_freqs.weight") {
+            Some(_) => Some(loader.vector("rope_freqs.weight", config.head_dim / 2)?),
+            None => None,
+        };
+        let mut layers = Vec::new();
+        for index in 0..config.layers {
+            layers.push(loader.layer(index, config)?);
+        }
+        loader.refuse_leftovers()?;
+        Ok(Weights {
+            embedding,
+            layers,
+            output_norm,
+            output,
+            rope_factors,
+        })
+    }
+
+    /// Bytes of memory the weights take.
+    pub fn size_bytes(&self) -> usize {
+        let linear = |linear: &Linear| {
+            linear.weight.size_bytes() + 4 * linear.bias.as_ref().map_or(0, Vec::len)
+        };
+        let layers: usize = self
+            .layers
+            .iter()
+            .map(|layer| {
+                linear(&layer.query)
+                    + linear(&layer.key)
+                    + linear(&layer.value)
+                    + layer.attention_output.size_bytes()
+                    + layer.gate.size_bytes()
+                    + layer.up.size_bytes()
+                    + layer.down.size_bytes()
+                    + 4 * (layer.attention_norm.len() + layer.feed_forward_norm.len())
+            })
+            .sum();
+        let output = if Arc::ptr_eq(&self.embedding, &self.output) {
+            0
+        } else {
+            self.output.size_bytes()
+        };
+        layers + output + self.embedding.size_bytes() + 4 * self.output_norm.len()
+    }
+}
+
+struct Loader<'a> {
+    file: &'a GgufFile,
+    used: HashSet<String>,
+}
+
+impl<'a> Loader<'a> {
+    fn layer(&mut self, index: usize, config: &ModelConfig) -> Result<LayerWeights, EngineError> {
+        let name = |part: &str| format!("blk.{index}.{part}");
+        let (hidden, inner) = (config.hidden, config.feed_forward);
+        let (query, kv) = (config.query_width(), config.kv_width());
+        Ok(LayerWeights {
+            attention_norm: self.vector(&name("attn_norm.weight"), hidden)?,
+            query: self.linear(&name("attn_q"), query, config)?,
+            key: self.linear(&name("attn_k"), kv, config)?,
+            value: self.linear(&name("attn_v"), kv, config)?,
+            attention_output: self.matrix(&name("attn_output.weight"), hidden, query)?,
+            feed_forward_norm: self.vector(&name("ffn_norm.weight"), hidden)?,
+            gate: self.matrix(&name("ffn_gate.weight"), inner, hidden)?,
+            up: self.matrix(&name("ffn_up.weight"), inner, hidden)?,
+            down: self.matrix(&name("ffn_down.weight"), hidden, inner)?,
+        })
+    }
+
+    fn linear(
+        &mut self,
+        name: &str,
+        outputs: usize,
+        config: &ModelConfig,
+    ) -> Result<Linear, EngineError> {
+        let bias = format!("{name}.bias");
+        let needs_bias = config.family == Family::Qwen2;
+        Ok(Linear {
+            weight: self.matrix(&format!("{name}.weight"), outputs, config.hidden)?,
+            bias: match self.file.tensor(&bias) {
+                None if !needs_bias => None,
+                _ => Some(self.vector(&bias, outputs)?),
+            },
+        })
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<QuantMatrix, EngineError> {
+        let tensor = self.tensor(name, &[cols, rows])?;
+        let kind = self.element_type(tensor)?;
+        let count = rows
+            .checked_mul(cols)
+            .filter(|_| cols.is_multiple_of(kind.block_size()));
+        let size = count
+            .map(|count| count / kind.block_size())
+            .and_then(|blocks| blocks.checked_mul(kind.type_size()))
+            .ok_or_else(|| {
+                self.file.damaged(&format!(
+                    "tensor {name} of {rows} by {cols} does not divide into blocks of {kind:?}"
+                ))
+            })?;
+        let bytes = self.file.bytes(tensor, size)?;
+        let matrix = QuantMatrix::from_ggml(kind, rows, cols, bytes).map_err(|error| {
+            self.file.error(
+                format!("tensor {name}: {error}"),
+                "choose a file of another quantisation, such as Q4_K_M or Q8_0",
+            )
+        })?;
+        self.file.release(tensor, size);
+        Ok(matrix)
+    }
+
+    fn vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, EngineError> {
+        let tensor = self.tensor(name, &[len])?;
+        let kind = self.element_type(tensor)?;
+        let size = len
+            .checked_mul(kind.type_size())
+            .filter(|_| kind.block_size() == 1)
+            .ok_or_else(|| {
+                self.file.damaged(&format!(
+                    "tensor {name} is quantised ({kind:?}), which a norm or bias is not"
+                ))
+            })?;
+        let bytes = self.file.bytes(tensor, size)?;
+        let matrix = QuantMatrix::from_ggml(kind, 1, len, bytes)
+            .map_err(|error| self.file.damaged(&format!("tensor {name}: {error}")))?;
+        let mut vector = vec![0.0; len];
+        matrix.dequantize_row(0, &mut vector);
+        Ok(vector)
+    }
+
+    fn tensor(
+        &mut self,
+        name: &str,
+        dimensions: &[usize],
+    ) -> Result<&'a gguf::TensorInfo, EngineError> {
+        let tensor = self
+            .file
+            .tensor(name)
+            .ok_or_else(|| self.file.damaged(&format!("it lacks tensor {name}")))?;
+        if tensor.dimensions != dimensions {
+            return Err(self.file.damaged(&format!(
+                "tensor {name} is of shape {:?} instead of {dimensions:?}",
+                tensor.dimensions
+            )));
+        }
+        self.used.insert(name.to_string());
+        Ok(tensor)
+    }
+
+    fn element_type(&self, tensor: &gguf::TensorInfo) -> Result<GgmlDType, EngineError> {
+        element_type(tensor.type_id).ok_or_else(|| {
+            self.file.error(
+                format!(
+                    "tensor {} is of GGML type {}, which this engine does not know",
+                    tensor.name, tensor.type_id
+                ),
+                "choose a file of another quantisation, such as Q4_K_M or Q8_0",
+            )
+        })
+    }
+
+    /// A tensor nobody asked for would change what the model says if it were left out.
+    fn refuse_leftovers(&self) -> Result<(), EngineError> {
+        let mut leftovers: Vec<&str> = self
+            .file
+            .tensor_names()
+            .filter(|name| !self.used.contains(*name))
+            .collect();
+        leftovers.sort_unstable();
+        match leftovers.first() {
+            None => Ok(()),
+            Some(first) => Err(self.file.error(
+                format!(
+                    "it has {} tensors this engine has no use for, among them {first}",
+                    leftovers.len()
+                ),
+                "choose another model (`footnote models list`)",
+            )),
+        }
+    }
+}
+
+/// GGML's numbers of element types.
+fn element_type(id: u32) -> Option<GgmlDType> {
+    Some(match id {
+        0 => GgmlDType::F32,
+        1 => GgmlDType::F16,
+        2 => GgmlDType::Q4_0,
+        3 => GgmlDType::Q4_1,
+        6 => GgmlDType::Q5_0,
+        7 => GgmlDType::Q5_1,
+        8 => GgmlDType::Q8_0,
+        12 => GgmlDType::Q4K,
+        13 => GgmlDType::Q5K,
+        14 => GgmlDType::Q6K,
+        30 => GgmlDType::BF16,
+        _ => return None,
+    })
+}
