@@ -70,7 +70,7 @@ fn split_cells_are_joined_and_heads_stand_over_their_columns() {
         <tr><td colspan="3"></td><td colspan="9">Year Ended</td><td colspan="3"></td></tr>
         <tr><td colspan="3">(in millions)</td><td colspan="3">2023</td><td colspan="3"></td><td colspan="3">2022</td><td colspan="3">% Change</td></tr>
         <tr><td colspan="3">Net sales</td><td>$</td><td>1,234</td><td></td><td colspan="3"></td><td>$</td><td>(1,000</td><td>)</td><td colspan="2">23</td><td>%</td></tr>
-        <tr><td colspan="3">Costs<span style="font-size:5pt;position:relative;top:-3.1pt;vertical-align:baseline">1</span></td><td colspan="2">56<sup>2</sup></td><td></td><td colspan="3">&nbsp;</td><td colspan="2">—</td><td></td><td colspan="2">(4.5</td><td>)%</td></tr>
+        <tr><td colspan="3">Costs<sup>1</sup></td><td colspan="2">56<sup>2</sup></td><td></td><td colspan="3">&nbsp;</td><td colspan="2">—</td><td></td><td colspan="2">(4.5</td><td>)%</td></tr>
         </table>"#,
         expect![[r#"
             table[] | Year Ended | Year Ended
@@ -104,15 +104,12 @@ fn labels_that_reach_down_are_repeated() {
     check(
         r#"<table><tr><td>Name</td><td>Year</td><td>Salary</td></tr>
         <tr><td rowspan="2">Ada Example, CEO</td><td>2023</td><td>1,000</td></tr>
-        <tr><td>2022</td><td>900</td></tr><tr><td>Bob Sample</td><td>2023</td><td>500</td></tr></table>
-        <table><tr><td rowspan="2">Committee</td><td>Members</td></tr><tr><td>Duties</td></tr></table>"#,
+        <tr><td>2022</td><td>900</td></tr><tr><td>Bob Sample</td><td>2023</td><td>500</td></tr></table>"#,
         expect![[r#"
             table[] Name | Year | Salary
                 Ada Example, CEO | 2023 | 1,000
                 Ada Example, CEO | 2022 | 900
                 Bob Sample | 2023 | 500
-            table[] Committee | Members
-                | Duties
         "#]],
     );
 }

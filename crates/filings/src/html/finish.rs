@@ -8,8 +8,8 @@ use regex::Regex;
 
 use crate::types::{Block, BlockKind, Span};
 
-use super::frame::{Frame, RawBlock, Tie};
-use super::signs::{is_bullet, is_marker};
+use super::frame::{Frame, RawBlock, Tie, is_bullet};
+use super::table::is_marker;
 
 /// Blocks on either side of a page break that may be its furniture.
 const FURNITURE_BLOCKS: usize = 4;

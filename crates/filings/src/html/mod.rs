@@ -12,7 +12,6 @@
 //! has an empty span where there were none.
 
 mod builder;
-mod copy;
 mod entities;
 mod finish;
 pub(crate) mod frame;
@@ -21,7 +20,6 @@ pub(crate) mod lexer;
 #[cfg(test)]
 mod lexer_tests;
 mod plain;
-mod signs;
 mod style;
 mod table;
 pub(crate) mod tags;

@@ -7,8 +7,7 @@ use regex::Regex;
 
 use crate::types::BlockKind;
 
-use super::frame::Frame;
-use super::signs::{is_bullet, is_invisible};
+use super::frame::{Frame, is_bullet, is_invisible};
 use super::style::Look;
 
 static MARKUP: LazyLock<Option<Regex>> = LazyLock::new(|| {

@@ -121,7 +121,7 @@ fn declarations(style: &str, look: &mut Look, layout: &mut Layout) {
                     .any(|word| is(word, "underline"));
             }
             b"text-align" => look.centered = is(value, "center"),
-            b"vertical-align" => look.superscript |= is(value, "super"),
+            b"vertical-align" => look.superscript = is(value, "super"),
             // Workiva raises note marks by hand: `position:relative;top:-3.5pt`.
             b"top" if value.starts_with('-') => look.superscript = true,
             b"display" => {

@@ -7,10 +7,8 @@
 
 use crate::types::BlockKind;
 
-use super::copy::Copier;
-use super::frame::{Frame, Ink};
+use super::frame::{Copier, Frame, Ink, is_bullet};
 use super::grid::Cell;
-use super::signs::{is_item_number, is_marker};
 
 /// Texts of one row that belong together: a number with its currency and closing parenthesis.
 struct Atom {
@@ -269,20 +267,16 @@ impl Table<'_> {
                 columns: 0,
                 started: false,
             };
-            // A name beside several years is repeated for each; a label beside lines of text is not.
-            let has_figure = row.iter().any(|atom| self.is_number(atom));
             for (position, atom) in row.iter().enumerate() {
                 let covered = columns.covered(atom, position);
-                if has_figure {
-                    self.fill(
-                        covered.start,
-                        &mut line,
-                        &mut hanging,
-                        atom.row,
-                        copier,
-                        into,
-                    );
-                }
+                self.fill(
+                    covered.start,
+                    &mut line,
+                    &mut hanging,
+                    atom.row,
+                    copier,
+                    into,
+                );
                 line.advance(covered.start, into);
                 for piece in &self.pieces[atom.first_piece..atom.end_piece] {
                     if piece.spaced {
@@ -442,4 +436,44 @@ impl Columns {
         }
         first..last + 1
     }
+}
+
+/// Whether `text` is what stands before an item of a list: a bullet, `(a)`, `1.`, `(12)`, `iv.`.
+pub(crate) fn is_marker(text: &str) -> bool {
+    if is_bullet(text) {
+        return true;
+    }
+    if text.len() > 6 || !text.is_ascii() {
+        return false;
+    }
+    let inner = text.trim_start_matches('(').trim_end_matches([')', '.']);
+    let closed = text.ends_with([')', '.']);
+    closed
+        && !inner.is_empty()
+        && ((inner.len() <= 2 && inner.bytes().all(|b| b.is_ascii_digit()))
+            || (inner.len() <= 4 && inner.bytes().all(|b| b"ivxIVX".contains(&b)))
+            || (inner.len() == 1 && inner.as_bytes()[0].is_ascii_alphabetic()))
+}
+
+/// Whether `text` is the number of an item, part or note without its title.
+fn is_item_number(text: &str) -> bool {
+    if text.len() > 20 || !text.is_ascii() {
+        return false;
+    }
+    let mut words = text.split_ascii_whitespace();
+    let (Some(word), Some(number), None) = (words.next(), words.next(), words.next()) else {
+        return false;
+    };
+    let named = [
+        "item", "part", "note", "section", "article", "proposal", "exhibit", "appendix", "annex",
+        "schedule",
+    ]
+    .iter()
+    .any(|name| word.eq_ignore_ascii_case(name));
+    let number = number.trim_end_matches(['.', ':', '-', ')']);
+    named
+        && number.len() <= 8
+        && number
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"().".contains(&b))
 }
