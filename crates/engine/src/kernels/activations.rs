@@ -3,6 +3,8 @@
 //! A group with its scale and the sums the weights' offsets and minimums need fills one cache line.
 //! Groups lie token block by token block in the order the products read them.
 
+use std::cell::RefCell;
+
 use super::ggml::GROUP;
 use super::isa::Isa;
 use super::lanes::{Kernel, Lanes, dispatch};
@@ -47,7 +49,7 @@ impl Record {
 }
 
 /// The quantised inputs of one or more products that share them.
-pub struct Activations {
+pub(super) struct Activations {
     tokens: usize,
     groups: usize,
     records: Vec<Record>,
@@ -58,11 +60,14 @@ impl Activations {
     ///
     /// # Panics
     /// When `x` is not of that shape.
-    pub fn quantize(x: &[f32], tokens: usize, cols: usize) -> Activations {
+    pub(super) fn quantize(x: &[f32], tokens: usize, cols: usize) -> Activations {
         assert!(cols.is_multiple_of(GROUP), "{cols} columns");
         assert_eq!(x.len(), tokens * cols, "length of the activations");
         let groups = cols / GROUP;
-        let mut records = vec![Record::ZERO; tokens * groups];
+        let mut records = SCRATCH.take();
+        if records.len() < tokens * groups {
+            records.resize(tokens * groups, Record::ZERO);
+        }
         let parts = Parts::new(&mut records, 1);
         let quantize = |token: usize| {
             // A block's records are contiguous; the last block is shorter.
@@ -87,24 +92,23 @@ impl Activations {
         }
     }
 
-    /// Rows.
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    /// Columns.
-    pub fn cols(&self) -> usize {
-        self.groups * GROUP
-    }
-
-    /// The records of token block `block`, group by group, and how many tokens it has.
-    pub(super) fn block(&self, block: usize) -> (&[Record], usize) {
+    /// The records of token block `block`, group by group.
+    pub(super) fn block(&self, block: usize) -> &[Record] {
         let first = block * BLOCK_TOKENS;
         let count = BLOCK_TOKENS.min(self.tokens - first);
-        (
-            &self.records[first * self.groups..][..count * self.groups],
-            count,
-        )
+        &self.records[first * self.groups..][..count * self.groups]
+    }
+}
+
+thread_local! {
+    /// The records of this thread's last product, kept for the next: their memory, not what they
+    /// hold. Bounded by the tokens of one pass and the widest layer.
+    static SCRATCH: RefCell<Vec<Record>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Drop for Activations {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.records));
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod tile;
 
+use std::cell::RefCell;
+
 use half::f16;
 
 use self::tile::{Attend, BLOCK_KEYS, HeadKeys, Tile};
@@ -360,36 +362,47 @@ impl Task<'_> {
         // What the last token does not see, none does.
         let most = (visible + tokens.len() as isize - 1).max(0) as usize;
         let slots = slots.start..slots.end.min(most).max(slots.start);
-        let mut scores = [0.0; TILE_ROWS * BLOCK_KEYS];
-        let mut many = Vec::new();
-        let scores = if rows.len() <= TILE_ROWS {
-            &mut scores[..]
-        } else {
-            many.resize(rows.len() * BLOCK_KEYS, 0.0);
-            &mut many[..]
-        };
         let size = kv.capacity * dim;
-        dispatch(
-            self.isa,
-            Attend {
-                tile: Tile {
-                    q: &self.q[rows.start * dim..rows.end * dim],
-                    visible,
-                    group: self.shape.group(),
-                    max,
-                    sum,
-                    acc,
+        let q = &self.q[rows.start * dim..rows.end * dim];
+        let rows = rows.len();
+        SCRATCH.with_borrow_mut(|scratch| {
+            let needed = rows * (dim + BLOCK_KEYS);
+            if scratch.len() < needed {
+                scratch.resize(needed, 0.0);
+            }
+            let (columns, scores) = scratch[..needed].split_at_mut(rows * dim);
+            for (row, q) in q.chunks_exact(dim).enumerate() {
+                for (column, q) in columns.chunks_exact_mut(rows).zip(q) {
+                    column[row] = *q;
+                }
+            }
+            dispatch(
+                self.isa,
+                Attend {
+                    tile: Tile {
+                        q: columns,
+                        visible,
+                        group: self.shape.group(),
+                        max,
+                        sum,
+                        acc,
+                    },
+                    head: HeadKeys {
+                        keys: &kv.keys[head * size..][..size],
+                        values: &kv.values[head * size..][..size],
+                        dim,
+                        slots,
+                    },
+                    scores,
                 },
-                head: HeadKeys {
-                    keys: &kv.keys[head * size..][..size],
-                    values: &kv.values[head * size..][..size],
-                    dim,
-                    slots,
-                },
-                scores,
-            },
-        );
+            );
+        });
     }
+}
+
+thread_local! {
+    /// A tile's transposed queries and the scores of one block.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Joins the softmax over other keys into a row's.

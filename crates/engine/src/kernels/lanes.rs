@@ -40,6 +40,10 @@ pub(super) trait Lanes: Copy {
     /// Times 2 to the power of `n`, whole numbers in −126..=127.
     fn scale_by_power(self, n: Self) -> Self;
 
+    /// Asks for the cache line at `at`, wherever it is.
+    #[inline(always)]
+    fn prefetch<T>(_at: *const T) {}
+
     /// 2 to the power of each lane, within 2 units of the last place; below −126 it is 2⁻¹²⁶, which
     /// counts for nothing beside 1.
     #[inline(always)]
@@ -351,6 +355,18 @@ mod x86 {
         #[inline(always)]
         fn scale_by_power(self, n: __m512) -> __m512 {
             unsafe { _mm512_scalef_ps(self, n) }
+        }
+        #[inline(always)]
+        fn prefetch<T>(at: *const T) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self) }
+        }
+        #[inline(always)]
+        fn largest(self) -> f32 {
+            unsafe { _mm512_reduce_max_ps(self) }
         }
     }
 }

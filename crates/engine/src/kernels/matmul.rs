@@ -163,7 +163,7 @@ fn run_piece(
             sums.fill([0.0; PANEL]);
             match (matrix.storage, input.acts) {
                 (Storage::Groups(format), Some(acts)) => {
-                    let records = acts.block(first / BLOCK_TOKENS).0;
+                    let records = acts.block(first / BLOCK_TOKENS);
                     groups(isa, format, matrix.panel(panel), records, sums);
                 }
                 (Storage::Floats(kind), _) => {

@@ -17,7 +17,6 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use activations::Activations;
 pub use attention::{
     HeadShape, KEY_LANES, KvBlock, OnlineAttention, attention, put_key, put_value,
 };

@@ -14,7 +14,7 @@ pub(super) const BLOCK_KEYS: usize = 64;
 
 /// The rows of one tile and their running softmax. Scores are in units of ln 2.
 pub(super) struct Tile<'a> {
-    /// Scaled queries, row by row.
+    /// Scaled queries, transposed: element by element, each of all rows.
     pub(super) q: &'a [f32],
     /// How many of the head's slots row `r` may see is `visible + r / group`, from no less than 0.
     pub(super) visible: isize,
@@ -71,7 +71,7 @@ impl Kernel for Attend<'_, '_> {
             let left = rows - first;
             let keys = &head.keys[start * dim..];
             let values = &head.values[start * dim..][..count * dim];
-            let q = &tile.q[first * dim..];
+            let q = &tile.q[first..];
             let acc = &mut tile.acc[first * dim..];
             let scores = &mut scores[..left * BLOCK_KEYS];
             // SAFETY: `left` rows of queries, sums and scores; the runs of `count` keys and `count`
@@ -79,6 +79,7 @@ impl Kernel for Attend<'_, '_> {
             unsafe {
                 let size = Size {
                     rows: left,
+                    stride: rows,
                     dim,
                     count,
                 };
@@ -86,7 +87,7 @@ impl Kernel for Attend<'_, '_> {
                     score_rows::<L>(
                         height,
                         size,
-                        &q[row * dim..],
+                        &q[row..],
                         keys,
                         &mut scores[row * BLOCK_KEYS..],
                     );
@@ -117,7 +118,10 @@ impl Kernel for Attend<'_, '_> {
 
 #[derive(Clone, Copy)]
 struct Size {
+    /// Rows that see something of the block.
     rows: usize,
+    /// Rows of the tile.
+    stride: usize,
     dim: usize,
     /// Keys of the block.
     count: usize,
@@ -126,7 +130,11 @@ struct Size {
 /// Cuts the rows into heights there are inner loops for.
 #[inline(always)]
 fn tiles<L: Lanes>(size: Size, mut work: impl FnMut(usize, usize)) {
-    let heights: &[usize] = if L::WIDE { &[12, 6, 2, 1] } else { &[4, 1] };
+    let heights: &[usize] = if L::WIDE {
+        &[12, 8, 7, 6, 4, 3, 2, 1]
+    } else {
+        &[4, 1]
+    };
     let mut row = 0;
     for &height in heights {
         while size.rows - row >= height {
@@ -137,7 +145,7 @@ fn tiles<L: Lanes>(size: Size, mut work: impl FnMut(usize, usize)) {
 }
 
 /// # Safety
-/// `height` rows of `q` and `scores`, and the keys of the block.
+/// `height` rows of `scores` and columns of `q`, and the keys of the block.
 #[inline(always)]
 unsafe fn score_rows<L: Lanes>(
     height: usize,
@@ -156,15 +164,22 @@ unsafe fn score_rows<L: Lanes>(
         // SAFETY: passed on; `run` and, for a pair, the next one are within the block.
         unsafe {
             match (height, pair) {
-                (12, true) => score::<L, 12, 2>(q, size.dim, keys, scores),
-                (12, false) => score::<L, 12, 1>(q, size.dim, keys, scores),
-                (6, true) => score::<L, 6, 2>(q, size.dim, keys, scores),
-                (6, false) => score::<L, 6, 1>(q, size.dim, keys, scores),
-                (4, _) => score::<L, 4, 1>(q, size.dim, keys, scores),
-                (2, true) => score::<L, 2, 2>(q, size.dim, keys, scores),
-                (2, false) => score::<L, 2, 1>(q, size.dim, keys, scores),
-                (_, true) => score::<L, 1, 2>(q, size.dim, keys, scores),
-                (_, false) => score::<L, 1, 1>(q, size.dim, keys, scores),
+                (4, false) => score::<L, 4, 1>(q, size, keys, scores),
+                (1, false) => score::<L, 1, 1>(q, size, keys, scores),
+                (12, true) => score::<L, 12, 2>(q, size, keys, scores),
+                (12, false) => score::<L, 12, 1>(q, size, keys, scores),
+                (8, true) => score::<L, 8, 2>(q, size, keys, scores),
+                (8, false) => score::<L, 8, 1>(q, size, keys, scores),
+                (7, true) => score::<L, 7, 2>(q, size, keys, scores),
+                (7, false) => score::<L, 7, 1>(q, size, keys, scores),
+                (6, true) => score::<L, 6, 2>(q, size, keys, scores),
+                (6, false) => score::<L, 6, 1>(q, size, keys, scores),
+                (4, true) => score::<L, 4, 2>(q, size, keys, scores),
+                (3, true) => score::<L, 3, 2>(q, size, keys, scores),
+                (3, false) => score::<L, 3, 1>(q, size, keys, scores),
+                (2, true) => score::<L, 2, 2>(q, size, keys, scores),
+                (2, false) => score::<L, 2, 1>(q, size, keys, scores),
+                _ => score::<L, 1, 2>(q, size, keys, scores),
             }
         }
         run += if pair { 2 } else { 1 };
@@ -178,18 +193,25 @@ unsafe fn score_rows<L: Lanes>(
 #[inline(always)]
 unsafe fn score<L: Lanes, const M: usize, const N: usize>(
     q: *const f32,
-    dim: usize,
+    size: Size,
     keys: *const f16,
     scores: *mut f32,
 ) {
     let mut acc = [[L::splat(0.0); N]; M];
-    for i in 0..dim {
+    for i in 0..size.dim {
         // SAFETY: element `i` of each row and run.
         unsafe {
             let k: [L; N] =
-                std::array::from_fn(|n| L::load_half(keys.add((n * dim + i) * KEY_LANES)));
+                std::array::from_fn(|n| L::load_half(keys.add((n * size.dim + i) * KEY_LANES)));
+            for n in 0..N {
+                // The same run of the next block.
+                L::prefetch(keys.wrapping_add(
+                    (n * size.dim + i + BLOCK_KEYS / KEY_LANES * size.dim) * KEY_LANES,
+                ));
+            }
+            let q = q.add(i * size.stride);
             for (m, acc) in acc.iter_mut().enumerate() {
-                let q = L::splat(*q.add(m * dim + i));
+                let q = L::splat(*q.add(m));
                 for n in 0..N {
                     acc[n] = q.mul_add(k[n], acc[n]);
                 }
@@ -270,15 +292,22 @@ unsafe fn add_rows<L: Lanes>(
         // SAFETY: passed on; vector `at` and, for a pair, the next one are within the rows.
         unsafe {
             match (height, pair) {
+                (4, false) => add::<L, 4, 1>(size, weights, values, acc),
+                (1, false) => add::<L, 1, 1>(size, weights, values, acc),
                 (12, true) => add::<L, 12, 2>(size, weights, values, acc),
                 (12, false) => add::<L, 12, 1>(size, weights, values, acc),
+                (8, true) => add::<L, 8, 2>(size, weights, values, acc),
+                (8, false) => add::<L, 8, 1>(size, weights, values, acc),
+                (7, true) => add::<L, 7, 2>(size, weights, values, acc),
+                (7, false) => add::<L, 7, 1>(size, weights, values, acc),
                 (6, true) => add::<L, 6, 2>(size, weights, values, acc),
                 (6, false) => add::<L, 6, 1>(size, weights, values, acc),
-                (4, _) => add::<L, 4, 1>(size, weights, values, acc),
+                (4, true) => add::<L, 4, 2>(size, weights, values, acc),
+                (3, true) => add::<L, 3, 2>(size, weights, values, acc),
+                (3, false) => add::<L, 3, 1>(size, weights, values, acc),
                 (2, true) => add::<L, 2, 2>(size, weights, values, acc),
                 (2, false) => add::<L, 2, 1>(size, weights, values, acc),
-                (_, true) => add::<L, 1, 2>(size, weights, values, acc),
-                (_, false) => add::<L, 1, 1>(size, weights, values, acc),
+                _ => add::<L, 1, 2>(size, weights, values, acc),
             }
         }
         at += if pair { 2 * LANES } else { LANES };
@@ -306,6 +335,7 @@ unsafe fn add<L: Lanes, const M: usize, const N: usize>(
         unsafe {
             let v: [L; N] =
                 std::array::from_fn(|n| L::load_half(values.add(key * size.dim + n * LANES)));
+            L::prefetch(values.wrapping_add((key + BLOCK_KEYS) * size.dim));
             for (m, sums) in sums.iter_mut().enumerate() {
                 let weight = L::splat(*weights.add(m * BLOCK_KEYS + key));
                 for n in 0..N {
