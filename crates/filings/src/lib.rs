@@ -4,6 +4,7 @@
 //! Readers return a value and its [`Warning`]s: input is hostile and incomplete, and what was
 //! doubtful is said, never hidden. This crate must not know of search, models or serving.
 
+pub mod companies;
 mod error;
 pub mod html;
 mod input;
