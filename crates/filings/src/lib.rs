@@ -5,6 +5,7 @@
 //! doubtful is said, never hidden. This crate must not know of search, models or serving.
 
 pub mod companies;
+pub mod edgar;
 mod error;
 pub mod html;
 mod input;
