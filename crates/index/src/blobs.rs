@@ -1,11 +1,11 @@
 //! Filings kept whole beside the index: one zstd file each, named by its own SHA-256.
 //!
-//! A file is written before the commit that names it and removed after the last commit that did,
-//! so that a name found in the index is always good. This module must not know of tantivy.
+//! A file is written and made durable before the commit that names it, and removed after the last
+//! commit that did, so that a name found in the index is always good. This module must not know of tantivy.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use footnote_filings::{Filing, Warning};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::IndexError;
-use crate::layout::{TEMPORARY, write_durably};
+use crate::layout::{TEMPORARY, sync, write_whole};
 
 /// A filing with what its reader doubted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl Blobs {
         self.folder.join(shelf).join(format!("{name}.json.zst"))
     }
 
-    /// Writes a filing durably and gives its name.
+    /// Writes a filing and gives its name, which no commit may use before [`Blobs::sync`].
     pub fn write(&self, stored: &StoredFiling) -> Result<String, IndexError> {
         let encode = || {
             let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL)?;
@@ -70,8 +70,26 @@ impl Blobs {
         }
         let shelf = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(shelf).map_err(IndexError::io(shelf))?;
-        write_durably(&path, &bytes)?;
+        write_whole(&path, &bytes)?;
         Ok(name)
+    }
+
+    /// Makes files durable, all at once because the disk then needs to be waited for only a little
+    /// longer than for one.
+    pub fn sync(&self, names: &[String]) -> Result<(), IndexError> {
+        let mut shelves = BTreeSet::new();
+        for name in names {
+            let path = self.path(name);
+            sync(&path)?;
+            shelves.extend(path.parent().map(Path::to_path_buf));
+        }
+        for shelf in &shelves {
+            sync(shelf)?;
+        }
+        match shelves.is_empty() {
+            true => Ok(()),
+            false => sync(&self.folder),
+        }
     }
 
     /// Reads a filing and checks it against its name; none where the file is gone.

@@ -24,8 +24,13 @@ use crate::{
 const DEEPEST: usize = 10_000;
 
 /// Weights of a match in context and section path beside one in the text, for passages and pages.
+///
+/// Measured on FinanceBench's 64 development questions (`benches/corpus.rs`, passages over the
+/// whole corpus, recall at 10): context 0 gives 0.18, 0.5 0.24, 1 0.25, 2 0.41, 3 0.47, 4 0.49.
+/// A question names its company and year once and a filing's text seldom does, so the context
+/// must speak loudly; beyond 3 the gain is within chance.
 const BOOSTS: Boosts = Boosts {
-    context: 0.5,
+    context: 3.0,
     section: 0.5,
 };
 

@@ -80,7 +80,9 @@ impl Layout {
             fs::create_dir_all(&folder).map_err(IndexError::io(&folder))?;
         }
         let content = serde_json::to_vec(&FormatFile { format: FORMAT }).unwrap_or_default();
-        write_durably(&self.format_file(), &content)
+        write_whole(&self.format_file(), &content)?;
+        sync(&self.format_file())?;
+        sync(&self.root)
     }
 
     /// Takes the import lock. The system lets go of it when the process ends, however it ends, so
@@ -121,22 +123,24 @@ impl Layout {
 /// Prefix of files not yet complete; collected by the next import when a crash leaves one.
 pub(crate) const TEMPORARY: &str = "tmp-";
 
-/// Writes a file so that after a crash at any moment it is there whole or not at all.
-pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
+/// Writes a file so that whoever sees its name sees all of it, and a killed process leaves nothing
+/// under that name. Only [`sync`] makes it outlast a power cut.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!("{TEMPORARY}{}-{name}", std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        // The rename itself is durable only once the folder is.
-        #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
-        Ok(())
-    };
-    write().map_err(IndexError::io(path))
+    fs::write(&temporary, bytes).map_err(IndexError::io(&temporary))?;
+    fs::rename(&temporary, path).map_err(IndexError::io(path))
+}
+
+/// Waits until a file, or the names in a folder, are on the disk.
+pub(crate) fn sync(path: &Path) -> Result<(), IndexError> {
+    // Elsewhere a folder cannot be opened as a file, and renames are durable by themselves.
+    if cfg!(not(unix)) && path.is_dir() {
+        return Ok(());
+    }
+    let file = File::open(path).map_err(IndexError::io(path))?;
+    file.sync_all().map_err(IndexError::io(path))
 }
 
 #[cfg(test)]

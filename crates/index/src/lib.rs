@@ -20,6 +20,6 @@ pub use blobs::StoredFiling;
 pub use corpus::Corpus;
 pub use error::IndexError;
 pub use import::{
-    Failure, ImportOptions, ImportReport, Importer, Incoming, Progress, Readings, Source, Splitter,
+    Failure, ImportOptions, ImportReport, Importer, Incoming, Progress, Source, Splitter,
 };
 pub use stats::{CorpusStats, Finding, FindingKind};

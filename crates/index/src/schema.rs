@@ -5,7 +5,9 @@
 //! whole text, so that whole pages can be ranked by BM25 without a document of their own.
 //! This module must not know of files, locks or queries.
 
-use footnote_filings::{Accession, Filing, FilingMeta, Passage, Section};
+use std::collections::HashMap;
+
+use footnote_filings::{Accession, Filing, FilingMeta, Passage, Section, Span};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use tantivy::schema::{
@@ -164,6 +166,11 @@ impl Fields {
         let mut documents = Vec::with_capacity(passages.len() + 1);
         documents.push(entry);
         let context = context_words(&filing.meta);
+        let page_spans: HashMap<u32, Span> = filing
+            .pages
+            .iter()
+            .map(|page| (page.number, page.span))
+            .collect();
         let mut last_page = None;
         for passage in passages {
             let mut document = base.clone();
@@ -182,8 +189,10 @@ impl Fields {
                 document.add_u64(self.page, u64::from(number));
                 if last_page != Some(number) {
                     last_page = Some(number);
-                    let page = filing.pages.iter().find(|page| page.number == number);
-                    if let Some(page_text) = page.and_then(|page| page.span.of(&filing.text)) {
+                    let page_text = page_spans
+                        .get(&number)
+                        .and_then(|span| span.of(&filing.text));
+                    if let Some(page_text) = page_text {
                         document.add_text(self.unit, Unit::Page.name());
                         document.add_text(self.page_text, page_text);
                     }

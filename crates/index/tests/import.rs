@@ -133,11 +133,12 @@ fn a_changed_file_replaces_its_passages_and_nothing_else() {
 #[test]
 fn what_fails_is_named_and_the_rest_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let failing = |name: &str, read: Box<dyn FnOnce() -> footnote_index::Readings + Send>| Source {
-        name: name.to_owned(),
-        bytes: 1,
-        read,
-    };
+    let failing =
+        |name: &str, read: Box<dyn FnOnce() -> footnote_filings::Readings + Send>| Source {
+            name: name.to_owned(),
+            bytes: 1,
+            read,
+        };
     let unreadable = || FilingsError::Unreadable {
         path: "half.html".to_owned(),
         reason: "the file is empty".to_owned(),
@@ -263,7 +264,7 @@ fn damage_is_found_named_and_mended_by_force() {
 fn searches_go_on_during_imports_and_see_whole_filings() {
     let folder = tempfile::tempdir().unwrap();
     let version = |word: &str| -> Vec<Filing> {
-        (0..20)
+        (0..10)
             .map(|i| {
                 let text = format!("common {word}");
                 one(&format!("F{i:02}"), &[text.as_str(); 5])
@@ -283,7 +284,7 @@ fn searches_go_on_during_imports_and_see_whole_filings() {
                     ..query("common")
                 };
                 let hits = corpus.search(&all).unwrap();
-                assert_eq!(hits.len(), 100);
+                assert_eq!(hits.len(), 50);
                 for pair in hits.iter().filter(|hit| hit.passage.span.start == 0) {
                     let name = &pair.passage.accession;
                     let passages = corpus.passages(name).unwrap();
@@ -296,7 +297,7 @@ fn searches_go_on_during_imports_and_see_whole_filings() {
             rounds
         });
         let options = ImportOptions {
-            commit_passages: 10,
+            commit_passages: 20,
             ..ImportOptions::default()
         };
         for word in ["new", "newer", "newest"] {

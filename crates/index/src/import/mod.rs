@@ -1,11 +1,11 @@
 //! Importing: filings in, one crash-safe corpus out.
 //!
-//! A filing's file is written durably first; then its old documents are deleted and its new ones
+//! A filing's file is made durable first; then its old documents are deleted and its new ones
 //! added in one commit. So at any moment the corpus on disk is that of the last commit: a killed
 //! import has lost only what the next run does again, and can have doubled nothing. Files that no
 //! commit names are collected when the next import opens the corpus.
 //!
-//! This module must not know how filings are read or cut into passages; callers bring both.
+//! Sources and the splitter come from the caller; this module must not know file formats.
 
 mod pipeline;
 
@@ -14,7 +14,10 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use footnote_filings::{Accession, Filing, FilingMeta, FilingsError, Passage, Warning};
+pub use footnote_filings::Reading as Incoming;
+use footnote_filings::{
+    Accession, Filing, FilingMeta, ImportItem, Passage, ReadOptions, Readings, Warning, read_path,
+};
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::{Index, IndexWriter, ReloadPolicy};
 
@@ -25,18 +28,6 @@ use crate::schema::{Fields, FilingRecord};
 use crate::snapshot::{Snapshot, decode};
 use crate::{Filter, IndexError};
 
-/// A filing as a reader gives it.
-#[derive(Clone, Debug)]
-pub struct Incoming {
-    /// The filing.
-    pub filing: Filing,
-    /// The reader's doubts about it.
-    pub warnings: Vec<Warning>,
-}
-
-/// The filings of one source, one after another, so that a page corpus need not lie in memory.
-pub type Readings = Box<dyn Iterator<Item = Result<Incoming, FilingsError>>>;
-
 /// Something to import from, usually a file.
 pub struct Source {
     /// What messages call it, usually the path.
@@ -45,6 +36,20 @@ pub struct Source {
     pub bytes: u64,
     /// Reads it; called on one of the import's threads.
     pub read: Box<dyn FnOnce() -> Readings + Send>,
+}
+
+impl Source {
+    /// A file, read by the readers of `footnote_filings`.
+    pub fn file(item: ImportItem, options: ReadOptions) -> Source {
+        Source {
+            name: item.path.display().to_string(),
+            bytes: item.size_bytes,
+            read: Box::new(move || match read_path(&item.path, &options) {
+                Ok(readings) => readings,
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            }),
+        }
+    }
 }
 
 /// How filings become passages.
@@ -226,7 +231,14 @@ impl Importer {
             splitter,
             options,
         };
-        let (mut report, now_known) = run.run(writer, sources.into_iter(), progress)?;
+        let (mut report, now_known) = match run.run(writer, sources.into_iter(), progress) {
+            Ok(done) => done,
+            Err(error) => {
+                // Some of it may be committed; what the corpus has is what the index says.
+                self.known = known_filings(&self.index, &self.fields)?;
+                return Err(error);
+            }
+        };
         self.known.extend(now_known);
         report.collected = std::mem::take(&mut self.collected_at_open) + self.collect()?;
         Ok(report)

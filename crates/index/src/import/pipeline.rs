@@ -63,6 +63,8 @@ struct Shared<'a, I> {
     /// Which source gave which filing in this run, with what told it apart.
     claimed: Mutex<HashMap<Accession, (String, String)>>,
     writer: RwLock<IndexWriter>,
+    /// Filings written since the last commit, which the next one must find durable.
+    written: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
 
@@ -96,6 +98,7 @@ impl Run<'_> {
             waiting: Mutex::new(filings_out),
             claimed: Mutex::default(),
             writer: RwLock::new(writer),
+            written: Mutex::default(),
             stop: AtomicBool::new(false),
         };
         let mut ledger = Ledger::new(total);
@@ -116,15 +119,14 @@ impl Run<'_> {
             }
             outcome
         });
-        let mut writer = shared
-            .writer
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
         outcome?;
-        writer.commit()?;
+        shared.commit()?;
         ledger.commit();
         progress(&ledger.progress);
-        writer.wait_merging_threads()?;
+        let writer = shared.writer.into_inner();
+        writer
+            .unwrap_or_else(PoisonError::into_inner)
+            .wait_merging_threads()?;
         Ok((ledger.report, ledger.known))
     }
 
@@ -150,19 +152,25 @@ impl Run<'_> {
             let due = ledger.passages_pending >= self.options.commit_passages
                 || (ledger.pending() > 0 && last_commit.elapsed() >= self.options.commit_after);
             if due {
-                let mut writer = shared
-                    .writer
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner);
                 // Filings already handed over but still in the event queue are committed too;
                 // counting them only at the next commit errs on the safe side.
-                writer.commit()?;
-                drop(writer);
+                shared.commit()?;
                 ledger.commit();
                 progress(&ledger.progress);
                 last_commit = Instant::now();
             }
         }
+    }
+}
+
+impl<I> Shared<'_, I> {
+    /// Makes all that was handed over until now the corpus's state.
+    fn commit(&self) -> Result<(), IndexError> {
+        let mut writer = self.writer.write().unwrap_or_else(PoisonError::into_inner);
+        let written = std::mem::take(&mut *lock(&self.written));
+        self.run.blobs.sync(&written)?;
+        writer.commit()?;
+        Ok(())
     }
 }
 
@@ -279,6 +287,7 @@ impl<I: Iterator<Item = Source> + Send> Shared<'_, I> {
         };
         {
             let writer = self.writer.read().unwrap_or_else(PoisonError::into_inner);
+            lock(&self.written).push(blob.clone());
             writer.delete_term(self.run.fields.accession_term(&accession));
             for document in documents {
                 writer.add_document(document)?;
