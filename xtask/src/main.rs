@@ -1,6 +1,7 @@
 //! Chores of the repository, run as `cargo xtask COMMAND`.
 
 mod sample;
+mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   sample-corpus            write corpora/sample
   sample-corpus --check    fail where corpora/sample is not what the generator makes
+  tidy                     check the repository itself: module comments, file sizes, stray paths, the sample
 ";
 
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         ["sample-corpus", "--check"] => {
             sample::check(root).map(|()| "corpora/sample is in step".to_owned())
         }
+        ["tidy"] => tidy::check(root).map(|files| format!("{files} files are tidy")),
         _ => {
             say(USAGE.trim_end());
             return ExitCode::from(2);

@@ -4,6 +4,8 @@
 //! Readers return a value and its [`Warning`]s: input is hostile and incomplete, and what was
 //! doubtful is said, never hidden. This crate must not know of search, models or serving.
 
+pub mod companies;
+pub mod edgar;
 mod error;
 pub mod html;
 mod input;
