@@ -40,6 +40,10 @@ pub(super) trait Lanes: Copy {
     /// Times 2 to the power of `n`, whole numbers in −126..=127.
     fn scale_by_power(self, n: Self) -> Self;
 
+    /// Runs `kernel` with these vectors in a function of its own: many inner loops in one function
+    /// would be too much for the compiler to inline all their instructions.
+    fn apart(kernel: impl Kernel);
+
     /// Asks for the cache line at `at`, wherever it is.
     #[inline(always)]
     fn prefetch<T>(_at: *const T) {}
@@ -131,6 +135,11 @@ impl Lanes for Plain {
     const WIDE: bool = false;
 
     #[inline(always)]
+    fn apart(kernel: impl Kernel) {
+        kernel.run::<Plain>();
+    }
+
+    #[inline(always)]
     fn splat(x: f32) -> Plain {
         Plain([x; LANES])
     }
@@ -205,6 +214,7 @@ mod x86 {
     ///
     /// # Safety
     /// The machine must have it.
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
     pub(super) unsafe fn run_avx512(kernel: impl Kernel) {
         kernel.run::<__m512>();
@@ -214,6 +224,7 @@ mod x86 {
     ///
     /// # Safety
     /// The machine must have it, with FMA and F16C.
+    #[inline(never)]
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) unsafe fn run_avx2(kernel: impl Kernel) {
         kernel.run::<Pair>();
@@ -234,6 +245,11 @@ mod x86 {
     // pointers are what the caller promised.
     impl Lanes for Pair {
         const WIDE: bool = false;
+
+        #[inline(always)]
+        fn apart(kernel: impl Kernel) {
+            unsafe { run_avx2(kernel) }
+        }
 
         #[inline(always)]
         fn splat(x: f32) -> Pair {
@@ -303,6 +319,11 @@ mod x86 {
 
     impl Lanes for __m512 {
         const WIDE: bool = true;
+
+        #[inline(always)]
+        fn apart(kernel: impl Kernel) {
+            unsafe { run_avx512(kernel) }
+        }
 
         #[inline(always)]
         fn splat(x: f32) -> __m512 {

@@ -144,6 +144,30 @@ fn tiles<L: Lanes>(size: Size, mut work: impl FnMut(usize, usize)) {
     }
 }
 
+/// Runs the inner loop `$form` made for a height and one or two vectors of width.
+macro_rules! by_height {
+    ($lanes:ident, $height:expr, $pair:expr, $form:ident, $($arg:ident),*) => {
+        match ($height, $pair) {
+            (12, true) => $lanes::apart($form::<12, 2>::new($($arg),*)),
+            (12, false) => $lanes::apart($form::<12, 1>::new($($arg),*)),
+            (8, true) => $lanes::apart($form::<8, 2>::new($($arg),*)),
+            (8, false) => $lanes::apart($form::<8, 1>::new($($arg),*)),
+            (7, true) => $lanes::apart($form::<7, 2>::new($($arg),*)),
+            (7, false) => $lanes::apart($form::<7, 1>::new($($arg),*)),
+            (6, true) => $lanes::apart($form::<6, 2>::new($($arg),*)),
+            (6, false) => $lanes::apart($form::<6, 1>::new($($arg),*)),
+            (4, true) => $lanes::apart($form::<4, 2>::new($($arg),*)),
+            (4, false) => $lanes::apart($form::<4, 1>::new($($arg),*)),
+            (3, true) => $lanes::apart($form::<3, 2>::new($($arg),*)),
+            (3, false) => $lanes::apart($form::<3, 1>::new($($arg),*)),
+            (2, true) => $lanes::apart($form::<2, 2>::new($($arg),*)),
+            (2, false) => $lanes::apart($form::<2, 1>::new($($arg),*)),
+            (_, true) => $lanes::apart($form::<1, 2>::new($($arg),*)),
+            (_, false) => $lanes::apart($form::<1, 1>::new($($arg),*)),
+        }
+    };
+}
+
 /// # Safety
 /// `height` rows of `scores` and columns of `q`, and the keys of the block.
 #[inline(always)]
@@ -163,65 +187,69 @@ unsafe fn score_rows<L: Lanes>(
         let q = q.as_ptr();
         // SAFETY: passed on; `run` and, for a pair, the next one are within the block.
         unsafe {
-            match (height, pair) {
-                (4, false) => score::<L, 4, 1>(q, size, keys, scores),
-                (1, false) => score::<L, 1, 1>(q, size, keys, scores),
-                (12, true) => score::<L, 12, 2>(q, size, keys, scores),
-                (12, false) => score::<L, 12, 1>(q, size, keys, scores),
-                (8, true) => score::<L, 8, 2>(q, size, keys, scores),
-                (8, false) => score::<L, 8, 1>(q, size, keys, scores),
-                (7, true) => score::<L, 7, 2>(q, size, keys, scores),
-                (7, false) => score::<L, 7, 1>(q, size, keys, scores),
-                (6, true) => score::<L, 6, 2>(q, size, keys, scores),
-                (6, false) => score::<L, 6, 1>(q, size, keys, scores),
-                (4, true) => score::<L, 4, 2>(q, size, keys, scores),
-                (3, true) => score::<L, 3, 2>(q, size, keys, scores),
-                (3, false) => score::<L, 3, 1>(q, size, keys, scores),
-                (2, true) => score::<L, 2, 2>(q, size, keys, scores),
-                (2, false) => score::<L, 2, 1>(q, size, keys, scores),
-                _ => score::<L, 1, 2>(q, size, keys, scores),
-            }
+            by_height!(L, height, pair, Score, q, size, keys, scores);
         }
         run += if pair { 2 } else { 1 };
     }
 }
 
-/// Scores of `M` rows with `N` runs of keys.
-///
-/// # Safety
-/// The rows, the runs and the room for the scores must be there.
-#[inline(always)]
-unsafe fn score<L: Lanes, const M: usize, const N: usize>(
+/// Scores of `M` rows with `N` runs of keys; the rows, the runs and the room for the scores are
+/// there.
+struct Score<const M: usize, const N: usize> {
     q: *const f32,
     size: Size,
     keys: *const f16,
     scores: *mut f32,
-) {
-    let mut acc = [[L::splat(0.0); N]; M];
-    for i in 0..size.dim {
-        // SAFETY: element `i` of each row and run.
-        unsafe {
-            let k: [L; N] =
-                std::array::from_fn(|n| L::load_half(keys.add((n * size.dim + i) * KEY_LANES)));
-            for n in 0..N {
-                // The same run of the next block.
-                L::prefetch(keys.wrapping_add(
-                    (n * size.dim + i + BLOCK_KEYS / KEY_LANES * size.dim) * KEY_LANES,
-                ));
-            }
-            let q = q.add(i * size.stride);
-            for (m, acc) in acc.iter_mut().enumerate() {
-                let q = L::splat(*q.add(m));
+}
+
+impl<const M: usize, const N: usize> Score<M, N> {
+    /// # Safety
+    /// What the pointers lead to must be there when it runs, as the type says.
+    unsafe fn new(q: *const f32, size: Size, keys: *const f16, scores: *mut f32) -> Score<M, N> {
+        Score {
+            q,
+            size,
+            keys,
+            scores,
+        }
+    }
+}
+
+impl<const M: usize, const N: usize> Kernel for Score<M, N> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Score {
+            q,
+            size,
+            keys,
+            scores,
+        } = self;
+        let mut acc = [[L::splat(0.0); N]; M];
+        for i in 0..size.dim {
+            // SAFETY: element `i` of each row and run.
+            unsafe {
+                let k: [L; N] =
+                    std::array::from_fn(|n| L::load_half(keys.add((n * size.dim + i) * KEY_LANES)));
                 for n in 0..N {
-                    acc[n] = q.mul_add(k[n], acc[n]);
+                    // The same run of the next block.
+                    L::prefetch(keys.wrapping_add(
+                        (n * size.dim + i + BLOCK_KEYS / KEY_LANES * size.dim) * KEY_LANES,
+                    ));
+                }
+                let q = q.add(i * size.stride);
+                for (m, acc) in acc.iter_mut().enumerate() {
+                    let q = L::splat(*q.add(m));
+                    for n in 0..N {
+                        acc[n] = q.mul_add(k[n], acc[n]);
+                    }
                 }
             }
         }
-    }
-    for (m, acc) in acc.into_iter().enumerate() {
-        for (n, acc) in acc.into_iter().enumerate() {
-            // SAFETY: the caller's room for `M` rows.
-            unsafe { acc.store(scores.add(m * BLOCK_KEYS + n * KEY_LANES)) };
+        for (m, acc) in acc.into_iter().enumerate() {
+            for (n, acc) in acc.into_iter().enumerate() {
+                // SAFETY: the caller's room for `M` rows.
+                unsafe { acc.store(scores.add(m * BLOCK_KEYS + n * KEY_LANES)) };
+            }
         }
     }
 }
@@ -291,63 +319,66 @@ unsafe fn add_rows<L: Lanes>(
         let acc = acc[at..].as_mut_ptr();
         // SAFETY: passed on; vector `at` and, for a pair, the next one are within the rows.
         unsafe {
-            match (height, pair) {
-                (4, false) => add::<L, 4, 1>(size, weights, values, acc),
-                (1, false) => add::<L, 1, 1>(size, weights, values, acc),
-                (12, true) => add::<L, 12, 2>(size, weights, values, acc),
-                (12, false) => add::<L, 12, 1>(size, weights, values, acc),
-                (8, true) => add::<L, 8, 2>(size, weights, values, acc),
-                (8, false) => add::<L, 8, 1>(size, weights, values, acc),
-                (7, true) => add::<L, 7, 2>(size, weights, values, acc),
-                (7, false) => add::<L, 7, 1>(size, weights, values, acc),
-                (6, true) => add::<L, 6, 2>(size, weights, values, acc),
-                (6, false) => add::<L, 6, 1>(size, weights, values, acc),
-                (4, true) => add::<L, 4, 2>(size, weights, values, acc),
-                (3, true) => add::<L, 3, 2>(size, weights, values, acc),
-                (3, false) => add::<L, 3, 1>(size, weights, values, acc),
-                (2, true) => add::<L, 2, 2>(size, weights, values, acc),
-                (2, false) => add::<L, 2, 1>(size, weights, values, acc),
-                _ => add::<L, 1, 2>(size, weights, values, acc),
-            }
+            by_height!(L, height, pair, Add, size, weights, values, acc);
         }
         at += if pair { 2 * LANES } else { LANES };
     }
 }
 
-/// Adds the weighted values to `N` vectors of `M` rows.
-///
-/// # Safety
-/// The rows and values must be there.
-#[inline(always)]
-unsafe fn add<L: Lanes, const M: usize, const N: usize>(
+/// Adds the weighted values to `N` vectors of `M` rows; the rows and values are there.
+struct Add<const M: usize, const N: usize> {
     size: Size,
     weights: *const f32,
     values: *const f16,
     acc: *mut f32,
-) {
-    // SAFETY: `M` rows, `N` vectors each.
-    let at = |m: usize, n: usize| unsafe { acc.add(m * size.dim + n * LANES) };
-    let mut sums: [[L; N]; M] =
+}
+
+impl<const M: usize, const N: usize> Add<M, N> {
+    /// # Safety
+    /// What the pointers lead to must be there when it runs, as the type says.
+    unsafe fn new(size: Size, weights: *const f32, values: *const f16, acc: *mut f32) -> Add<M, N> {
+        Add {
+            size,
+            weights,
+            values,
+            acc,
+        }
+    }
+}
+
+impl<const M: usize, const N: usize> Kernel for Add<M, N> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        let Add {
+            size,
+            weights,
+            values,
+            acc,
+        } = self;
+        // SAFETY: `M` rows, `N` vectors each.
+        let at = |m: usize, n: usize| unsafe { acc.add(m * size.dim + n * LANES) };
+        let mut sums: [[L; N]; M] =
         // SAFETY: as above.
         std::array::from_fn(|m| std::array::from_fn(|n| unsafe { L::load(at(m, n)) }));
-    for key in 0..size.count {
-        // SAFETY: key `key` of the block.
-        unsafe {
-            let v: [L; N] =
-                std::array::from_fn(|n| L::load_half(values.add(key * size.dim + n * LANES)));
-            L::prefetch(values.wrapping_add((key + BLOCK_KEYS) * size.dim));
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let weight = L::splat(*weights.add(m * BLOCK_KEYS + key));
-                for n in 0..N {
-                    sums[n] = weight.mul_add(v[n], sums[n]);
+        for key in 0..size.count {
+            // SAFETY: key `key` of the block.
+            unsafe {
+                let v: [L; N] =
+                    std::array::from_fn(|n| L::load_half(values.add(key * size.dim + n * LANES)));
+                L::prefetch(values.wrapping_add((key + BLOCK_KEYS) * size.dim));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let weight = L::splat(*weights.add(m * BLOCK_KEYS + key));
+                    for n in 0..N {
+                        sums[n] = weight.mul_add(v[n], sums[n]);
+                    }
                 }
             }
         }
-    }
-    for (m, sums) in sums.into_iter().enumerate() {
-        for (n, sums) in sums.into_iter().enumerate() {
-            // SAFETY: as above.
-            unsafe { sums.store(at(m, n)) };
+        for (m, sums) in sums.into_iter().enumerate() {
+            for (n, sums) in sums.into_iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { sums.store(at(m, n)) };
+            }
         }
     }
 }
