@@ -1,6 +1,7 @@
 //! Chores of the repository, run as `cargo xtask COMMAND`.
 
 mod sample;
+mod testing;
 mod tidy;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   sample-corpus            write corpora/sample
   sample-corpus --check    fail where corpora/sample is not what the generator makes
   tidy                     check the repository itself: module comments, file sizes, stray paths, the sample
+  test                     run the whole test suite and count the tests that were skipped
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +27,12 @@ fn main() -> ExitCode {
             sample::check(root).map(|()| "corpora/sample is in step".to_owned())
         }
         ["tidy"] => tidy::check(root).map(|files| format!("{files} files are tidy")),
+        ["test"] => testing::run(root).map(|skipped| match skipped {
+            0 => "all tests ran and passed".to_owned(),
+            _ => format!(
+                "tests passed; {skipped} were skipped for want of data or models, named above"
+            ),
+        }),
         _ => {
             say(USAGE.trim_end());
             return ExitCode::from(2);

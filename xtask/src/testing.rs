@@ -1,0 +1,51 @@
+//! `cargo xtask test`: the whole suite, and a word on what it could not run.
+//!
+//! Tests that miss real data or a model say so on standard error past the harness's capture; this
+//! chore counts them, so that a green run without data does not look like a full one.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// Runs the suite; gives the number of tests that were skipped.
+pub fn run(root: &Path) -> Result<usize> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut suite = Command::new(cargo)
+        .args(["test", "--workspace", "--locked"])
+        .current_dir(root)
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let stderr = suite.stderr.take().context("cargo has no standard error")?;
+    let mut skipped = 0;
+    let mut out = std::io::stderr().lock();
+    for line in BufReader::new(stderr).split(b'\n') {
+        let line = line.context("cannot read what cargo says")?;
+        skipped += usize::from(is_skip(&line));
+        out.write_all(&line)
+            .and_then(|()| out.write_all(b"\n"))
+            .context("cannot pass on what cargo says")?;
+    }
+    let status = suite.wait().context("cargo was lost")?;
+    ensure!(status.success(), "the tests failed");
+    Ok(skipped)
+}
+
+fn is_skip(line: &[u8]) -> bool {
+    // The harness may have left half a line of its own before it.
+    line.windows(8).any(|word| word == b"SKIPPED ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skips_are_counted_by_the_words_of_the_testkit() {
+        assert!(is_skip(b"SKIPPED engine::tests: no model x.gguf"));
+        assert!(is_skip(b"test a ... SKIPPED b: no data"));
+        assert!(!is_skip(b"   Compiling skipped v0.1.0"));
+    }
+}
