@@ -1,6 +1,11 @@
 //! `edgar::fetch` against a server on this machine that speaks EDGAR's shapes (invented content):
 //! what lands on disk, what a second run asks for, and what every kind of bad answer leads to.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, like the tests themselves"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};

@@ -1,6 +1,11 @@
 //! The checked-in sample corpus through the readers: every document with its metadata, every tagged
 //! number, and every answer's evidence in the section where the answer says it stands.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests fail by panicking, like the tests themselves"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
