@@ -3,6 +3,7 @@
 //! `cargo bench -p footnote-index --bench corpus -- [PATH...]` imports the paths (the shared real
 //! data where there is any) into a new corpus in a temporary folder, imports them again, and asks
 //! the shared FinanceBench questions. It prints what `evals/results` quotes.
+//! `FOOTNOTE_BENCH_CORPUS` names a folder to keep the corpus in; a second run then finds it there.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -131,7 +132,7 @@ fn search(corpus: &Corpus) {
         ..Filter::default()
     };
     println!(
-        "\n| {} questions | recall@5 | @10 | MRR@10 | p50 ms | p99 ms |",
+        "\n| {} questions | recall@5 | @10 | MRR@10 | p50 ms | p99 ms | mean CPU ms |",
         questions.len()
     );
     println!("|---|---|---|---|---|---|---|");
