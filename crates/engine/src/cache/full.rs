@@ -93,16 +93,19 @@ impl FullCache {
         let layer = layer * layer_len..(layer + 1) * layer_len;
         let scale = 1.0 / (heads.head_dim as f32).sqrt();
         let mut attention = OnlineAttention::new(heads, scale, queries, self.len);
-        for (index, block) in self.blocks.iter().enumerate() {
-            let first = index * BLOCK;
-            attention.attend(&KvBlock {
+        let blocks: Vec<KvBlock> = self
+            .blocks
+            .iter()
+            .enumerate()
+            .map(|(index, block)| KvBlock {
                 keys: &block.keys[layer.clone()],
                 values: &block.values[layer.clone()],
                 capacity: BLOCK,
-                len: end.saturating_sub(first).min(BLOCK),
-                first,
-            });
-        }
+                len: end.saturating_sub(index * BLOCK).min(BLOCK),
+                first: index * BLOCK,
+            })
+            .collect();
+        attention.attend_blocks(&blocks);
         attention.finish(out);
     }
 

@@ -7,6 +7,7 @@
 mod tile;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use half::f16;
 
@@ -198,101 +199,51 @@ impl OnlineAttention {
     /// # Panics
     /// When the block is not of its shape.
     pub fn attend(&mut self, kv: &KvBlock) {
+        self.attend_blocks(std::slice::from_ref(kv));
+    }
+
+    /// Takes in several blocks at once, which lets more threads help than one after another.
+    ///
+    /// # Panics
+    /// When a block is not of its shape.
+    pub fn attend_blocks(&mut self, blocks: &[KvBlock]) {
         let shape = self.shape;
-        assert!(
-            kv.capacity.is_multiple_of(KEY_LANES),
-            "capacity {}",
-            kv.capacity
-        );
-        assert!(kv.len <= kv.capacity, "{} of {}", kv.len, kv.capacity);
-        assert_eq!(
-            kv.keys.len(),
-            shape.kv_len(kv.capacity),
-            "length of the keys"
-        );
-        assert_eq!(
-            kv.values.len(),
-            shape.kv_len(kv.capacity),
-            "length of the values"
-        );
-        let last = self.first_query + self.tokens;
-        let slots = last.saturating_sub(kv.first).min(kv.len);
-        let tile_tokens = (TILE_ROWS / shape.group()).clamp(1, self.tokens.max(1));
-        let tiles = shape.kv_heads * self.tokens.div_ceil(tile_tokens);
-        if tiles < 4 * threads() && slots >= 2 * SPLIT_KEYS {
-            self.attend_split(kv, slots, tile_tokens);
-        } else {
-            self.attend_whole(kv, slots, tile_tokens);
+        for kv in blocks {
+            let wanted = shape.kv_len(kv.capacity);
+            assert!(
+                kv.capacity.is_multiple_of(KEY_LANES),
+                "capacity {}",
+                kv.capacity
+            );
+            assert!(kv.len <= kv.capacity, "{} of {}", kv.len, kv.capacity);
+            assert_eq!(kv.keys.len(), wanted, "length of the keys");
+            assert_eq!(kv.values.len(), wanted, "length of the values");
         }
-    }
-
-    /// A piece for each tile: enough of them.
-    fn attend_whole(&mut self, kv: &KvBlock, slots: usize, tile_tokens: usize) {
-        let dim = self.shape.head_dim;
-        let (max, sum, acc) = (
-            Parts::new(&mut self.rows.max, 1),
-            Parts::new(&mut self.rows.sum, 1),
-            Parts::new(&mut self.rows.acc, dim),
-        );
-        let task = Task {
-            shape: self.shape,
-            tokens: self.tokens,
-            tile_tokens,
-            visible: self.first_query as isize + 1 - kv.first as isize,
-            q: &self.q,
-            isa: self.isa,
-        };
-        let tiles = task.tiles();
-        parallel(tiles, |piece| {
-            // The last tokens see most: theirs go first, so that no long piece is left for the end.
-            let tile = tiles - 1 - piece;
-            let rows = task.rows(tile);
-            // SAFETY: each row belongs to one tile, each tile to one piece.
-            let (max, sum, acc) = unsafe {
-                (
-                    max.parts(rows.clone()),
-                    sum.parts(rows.clone()),
-                    acc.parts(rows),
-                )
-            };
-            task.attend(tile, kv, 0..slots, max, sum, acc);
-        });
-    }
-
-    /// A piece for each tile and run of keys, joined afterwards.
-    fn attend_split(&mut self, kv: &KvBlock, slots: usize, tile_tokens: usize) {
-        let dim = self.shape.head_dim;
-        let task = Task {
-            shape: self.shape,
-            tokens: self.tokens,
-            tile_tokens,
-            visible: self.first_query as isize + 1 - kv.first as isize,
-            q: &self.q,
-            isa: self.isa,
-        };
-        let splits = slots.div_ceil(SPLIT_KEYS);
-        let mut pieces: Vec<Rows> = (0..task.tiles() * splits)
-            .map(|piece| Rows::new(task.rows(piece / splits).len(), dim))
+        let last = self.first_query + self.tokens;
+        let segments: Vec<Segment> = blocks
+            .iter()
+            .flat_map(|kv| {
+                let end = last.saturating_sub(kv.first).min(kv.len);
+                (0..end).step_by(SPLIT_KEYS).map(move |start| Segment {
+                    kv,
+                    slots: start..(start + SPLIT_KEYS).min(end),
+                })
+            })
             .collect();
-        let parts = Parts::new(&mut pieces, 1);
-        parallel(task.tiles() * splits, |piece| {
-            // SAFETY: each piece has its own rows.
-            let [Rows { max, sum, acc }] = (unsafe { parts.part(piece) }) else {
-                return;
-            };
-            let start = piece % splits * SPLIT_KEYS;
-            let end = (start + SPLIT_KEYS).min(slots);
-            task.attend(piece / splits, kv, start..end, max, sum, acc);
-        });
-        for (piece, part) in pieces.iter().enumerate() {
-            for (index, row) in task.rows(piece / splits).enumerate() {
-                join(
-                    (&mut self.rows.max[row], &mut self.rows.sum[row]),
-                    &mut self.rows.acc[row * dim..][..dim],
-                    (part.max[index], part.sum[index]),
-                    &part.acc[index * dim..][..dim],
-                );
-            }
+        let keys: usize = segments.iter().map(|segment| segment.slots.len()).sum();
+        let tile_tokens = (TILE_ROWS / shape.group()).clamp(1, self.tokens.max(1));
+        let task = Task {
+            shape,
+            tokens: self.tokens,
+            tile_tokens,
+            first_query: self.first_query,
+            q: &self.q,
+            isa: self.isa,
+        };
+        if task.tiles() < 4 * threads() && keys >= 2 * SPLIT_KEYS {
+            task.attend_split(&segments, &mut self.rows);
+        } else {
+            task.attend_whole(&segments, &mut self.rows);
         }
     }
 
@@ -316,13 +267,18 @@ impl OnlineAttention {
     }
 }
 
-/// One call of `attend`, cut into tiles of a few tokens of one KV head.
+/// Neighbouring slots of one block.
+struct Segment<'a> {
+    kv: &'a KvBlock<'a>,
+    slots: Range<usize>,
+}
+
+/// One call of `attend_blocks`, cut into tiles of a few tokens of one KV head.
 struct Task<'a> {
     shape: HeadShape,
     tokens: usize,
     tile_tokens: usize,
-    /// Slots the first token sees; may be negative.
-    visible: isize,
+    first_query: usize,
     q: &'a [f32],
     isa: Isa,
 }
@@ -333,24 +289,77 @@ impl Task<'_> {
     }
 
     /// Head and tokens of a tile. Neighbouring tiles are of the same tokens, of different heads.
-    fn place(&self, tile: usize) -> (usize, std::ops::Range<usize>) {
+    fn place(&self, tile: usize) -> (usize, Range<usize>) {
         let first = tile / self.shape.kv_heads * self.tile_tokens;
         let end = (first + self.tile_tokens).min(self.tokens);
         (tile % self.shape.kv_heads, first..end)
     }
 
     /// Rows of a tile.
-    fn rows(&self, tile: usize) -> std::ops::Range<usize> {
+    fn rows(&self, tile: usize) -> Range<usize> {
         let (head, tokens) = self.place(tile);
         let row = |token: usize| (head * self.tokens + token) * self.shape.group();
         row(tokens.start)..row(tokens.end)
     }
 
+    /// A piece for each tile: enough of them.
+    fn attend_whole(&self, segments: &[Segment], rows: &mut Rows) {
+        let (max, sum, acc) = (
+            Parts::new(&mut rows.max, 1),
+            Parts::new(&mut rows.sum, 1),
+            Parts::new(&mut rows.acc, self.shape.head_dim),
+        );
+        let tiles = self.tiles();
+        parallel(tiles, |piece| {
+            // The last tokens see most: theirs go first, so that no long piece is left for the end.
+            let tile = tiles - 1 - piece;
+            let rows = self.rows(tile);
+            // SAFETY: each row belongs to one tile, each tile to one piece.
+            let (max, sum, acc) = unsafe {
+                (
+                    max.parts(rows.clone()),
+                    sum.parts(rows.clone()),
+                    acc.parts(rows),
+                )
+            };
+            self.attend(tile, segments, max, sum, acc);
+        });
+    }
+
+    /// A piece for each tile and some of the segments, joined afterwards.
+    fn attend_split(&self, segments: &[Segment], rows: &mut Rows) {
+        let dim = self.shape.head_dim;
+        let keys: usize = segments.iter().map(|segment| segment.slots.len()).sum();
+        let together = (segments.len() * SPLIT_KEYS / keys).max(1);
+        let runs: Vec<&[Segment]> = segments.chunks(together).collect();
+        let mut pieces: Vec<Rows> = (0..self.tiles() * runs.len())
+            .map(|piece| Rows::new(self.rows(piece / runs.len()).len(), dim))
+            .collect();
+        let parts = Parts::new(&mut pieces, 1);
+        parallel(self.tiles() * runs.len(), |piece| {
+            // SAFETY: each piece has its own rows.
+            let [Rows { max, sum, acc }] = (unsafe { parts.part(piece) }) else {
+                return;
+            };
+            self.attend(piece / runs.len(), runs[piece % runs.len()], max, sum, acc);
+        });
+        for (piece, part) in pieces.iter().enumerate() {
+            for (index, row) in self.rows(piece / runs.len()).enumerate() {
+                join(
+                    (&mut rows.max[row], &mut rows.sum[row]),
+                    &mut rows.acc[row * dim..][..dim],
+                    (part.max[index], part.sum[index]),
+                    &part.acc[index * dim..][..dim],
+                );
+            }
+        }
+    }
+
+    /// Takes the segments into one tile's softmax.
     fn attend(
         &self,
         tile: usize,
-        kv: &KvBlock,
-        slots: std::ops::Range<usize>,
+        segments: &[Segment],
         max: &mut [f32],
         sum: &mut [f32],
         acc: &mut [f32],
@@ -358,11 +367,6 @@ impl Task<'_> {
         let dim = self.shape.head_dim;
         let (head, tokens) = self.place(tile);
         let rows = self.rows(tile);
-        let visible = self.visible + tokens.start as isize;
-        // What the last token does not see, none does.
-        let most = (visible + tokens.len() as isize - 1).max(0) as usize;
-        let slots = slots.start..slots.end.min(most).max(slots.start);
-        let size = kv.capacity * dim;
         let q = &self.q[rows.start * dim..rows.end * dim];
         let rows = rows.len();
         SCRATCH.with_borrow_mut(|scratch| {
@@ -376,26 +380,35 @@ impl Task<'_> {
                     column[row] = *q;
                 }
             }
-            dispatch(
-                self.isa,
-                Attend {
-                    tile: Tile {
-                        q: columns,
-                        visible,
-                        group: self.shape.group(),
-                        max,
-                        sum,
-                        acc,
+            for Segment { kv, slots } in segments {
+                let visible = (self.first_query + tokens.start + 1) as isize - kv.first as isize;
+                // What the last token does not see, none does.
+                let most = (visible + tokens.len() as isize - 1).max(0) as usize;
+                if slots.start >= most {
+                    continue;
+                }
+                let size = kv.capacity * dim;
+                dispatch(
+                    self.isa,
+                    Attend {
+                        tile: Tile {
+                            q: columns,
+                            visible,
+                            group: self.shape.group(),
+                            max,
+                            sum,
+                            acc,
+                        },
+                        head: HeadKeys {
+                            keys: &kv.keys[head * size..][..size],
+                            values: &kv.values[head * size..][..size],
+                            dim,
+                            slots: slots.start..slots.end.min(most),
+                        },
+                        scores,
                     },
-                    head: HeadKeys {
-                        keys: &kv.keys[head * size..][..size],
-                        values: &kv.values[head * size..][..size],
-                        dim,
-                        slots,
-                    },
-                    scores,
-                },
-            );
+                );
+            }
         });
     }
 }

@@ -240,19 +240,28 @@ fn check_attention(case: &AttentionCase) {
     ];
     let scale = 1.0 / (dim as f32).sqrt();
     let isas = Isa::available();
-    for (isa, blocks) in isas
-        .iter()
-        .flat_map(|isa| [(isa, &whole[..]), (isa, &split[..])])
-    {
+    for (isa, blocks, together) in isas.iter().flat_map(|isa| {
+        [
+            (isa, &whole[..], true),
+            (isa, &split[..], true),
+            (isa, &split[..], false),
+        ]
+    }) {
         let mut state = OnlineAttention::with_isa(*isa, shape, scale, &q, first_query);
-        for (keys, values, first, len) in blocks {
-            state.attend(&KvBlock {
+        let blocks: Vec<KvBlock> = blocks
+            .iter()
+            .map(|(keys, values, first, len)| KvBlock {
                 keys,
                 values,
                 capacity,
                 len: *len,
                 first: *first,
-            });
+            })
+            .collect();
+        if together {
+            state.attend_blocks(&blocks);
+        } else {
+            blocks.iter().for_each(|block| state.attend(block));
         }
         let mut out = vec![f32::NAN; q.len()];
         state.finish(&mut out);
