@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Statement;
 use super::text::{self, Term};
 use super::vocabulary::{
-    BOILERPLATE, CONCEPTS, EARNINGS, FIGURE, ITEMS, STATEMENT_NAMES, STOP_WORDS, TOPICS,
+    BOILERPLATE, CONCEPTS, EARNINGS, EVENTS, FIGURE, ITEMS, STATEMENT_NAMES, STOP_WORDS, TOPICS,
 };
 use crate::scope::Scope;
 
@@ -33,6 +33,8 @@ pub struct Looked {
     pub wants_figure: bool,
     /// Whether it speaks of what earnings releases report.
     pub earnings_talk: bool,
+    /// Whether it speaks of a single event, as current reports do.
+    pub event_talk: bool,
     /// Its neighbouring content words.
     #[serde(skip)]
     pub(crate) pairs: Vec<Term>,
@@ -61,6 +63,7 @@ struct Patterns {
     topics: Vec<Regex>,
     items: Vec<Regex>,
     earnings: Regex,
+    events: Regex,
     figure: Regex,
     stop: Vec<Term>,
 }
@@ -81,6 +84,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
         topics: TOPICS.iter().map(|(p, _)| regex(p)).collect(),
         items: ITEMS.iter().map(|(p, _)| regex(p)).collect(),
         earnings: regex(EARNINGS),
+        events: regex(EVENTS),
         figure: regex(FIGURE),
         stop,
     }
@@ -146,7 +150,10 @@ pub fn understand(question: &str, scope: &Scope) -> Looked {
         named_statements,
         needed_statements,
         items,
-        wants_figure: patterns.figure.is_match(&core) || named_statements.contains(&true),
+        wants_figure: patterns.figure.is_match(&core)
+            || named_statements.contains(&true)
+            || needed_statements.iter().any(|needed| *needed >= 0.5),
+        event_talk: patterns.events.is_match(&core),
         earnings_talk: patterns.earnings.is_match(&core) && !named_statements.contains(&true),
         pairs,
         core,

@@ -1,7 +1,8 @@
 //! What is known of a page or a passage before any question is asked.
 //!
-//! A unit is what gets ranked: a whole page of a page corpus (its passages joined), one passage
-//! elsewhere. Units of one filing are built together, since items and table titles carry over.
+//! A unit is what gets ranked: a whole page of a page corpus (its passages joined); elsewhere one
+//! passage, or a table with the parts it was cut into. Units of one filing are built together, since
+//! items and table titles carry over.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,8 +14,10 @@ use regex::Regex;
 use super::statement;
 use super::text::{self, Term};
 
-/// How much of a unit counts as its head, in characters of normalised text.
-const HEAD_CHARS: usize = 200;
+/// Parts of a cut table that are ranked together; a longer table is ranked in pieces.
+const MAX_TABLE_PARTS: usize = 4;
+/// How much of a unit may hold its columns' years, in characters of normalised text.
+const COLUMNS_CHARS: usize = 600;
 /// A line longer than this is no heading.
 const HEADING_CHARS: usize = 90;
 /// More item headings than this on one page is a table of contents.
@@ -43,8 +46,8 @@ pub struct Unit {
     pairs: Vec<Term>,
     /// Terms of its heading-like lines, sorted.
     headings: Vec<Term>,
-    /// Terms of its head, sorted.
-    head: Vec<Term>,
+    /// Years named near its top, as a table's columns are.
+    pub years: Vec<u16>,
     /// Items it belongs to: `7`, `1a`, `8.01`.
     pub items: BTreeSet<String>,
 }
@@ -71,11 +74,6 @@ impl Unit {
     pub fn in_headings(&self, term: Term) -> bool {
         self.headings.binary_search(&term).is_ok()
     }
-
-    /// Whether the first words have the term.
-    pub fn in_head(&self, term: Term) -> bool {
-        self.head.binary_search(&term).is_ok()
-    }
 }
 
 static ITEM_LINE: LazyLock<Regex> = LazyLock::new(|| {
@@ -94,9 +92,7 @@ pub fn units_of(passages: &[Passage]) -> Vec<Unit> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     for (at, passage) in passages.iter().enumerate() {
         match groups.last_mut() {
-            Some(group) if passage.page.is_some() && passages[group.start].page == passage.page => {
-                group.end = at + 1;
-            }
+            Some(group) if belongs(&passages[group.clone()], passage) => group.end = at + 1,
             _ => groups.push(at..at + 1),
         }
     }
@@ -114,6 +110,21 @@ pub fn units_of(passages: &[Passage]) -> Vec<Unit> {
         units.push(unit);
     }
     units
+}
+
+/// Whether a passage is part of the unit before it: of the same page, or the rest of a table that
+/// had to be cut (such a rest repeats the column heads as its lead).
+fn belongs(unit: &[Passage], passage: &Passage) -> bool {
+    let (Some(first), Some(last)) = (unit.first(), unit.last()) else {
+        return false;
+    };
+    if passage.page.is_some() {
+        return first.page == passage.page;
+    }
+    let tables = last.kind == PassageKind::Table && passage.kind == PassageKind::Table;
+    let adjoining = passage.span.start.saturating_sub(last.span.end) <= 2;
+    let rest = tables && adjoining && !passage.lead.is_empty();
+    rest && passage.section_path == last.section_path && unit.len() < MAX_TABLE_PARTS
 }
 
 /// The unit's text; a table gets the end of the text before it, where its title stands when the
@@ -196,7 +207,6 @@ fn measure(text: &str) -> Unit {
     }
     let normalised = normalise(text);
     let density = numbers as f32 / length.max(1) as f32;
-    let head: String = normalised.chars().take(HEAD_CHARS).collect();
     Unit {
         passages: 0..0,
         page: None,
@@ -212,9 +222,23 @@ fn measure(text: &str) -> Unit {
                 .flat_map(text::terms)
                 .collect(),
         ),
-        head: sorted(text::terms(&head)),
+        years: years(&normalised),
         items: BTreeSet::new(),
     }
+}
+
+/// Years among the first words.
+fn years(normalised: &str) -> Vec<u16> {
+    let top: String = normalised.chars().take(COLUMNS_CHARS).collect();
+    let mut years: Vec<u16> = top
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|digits| digits.len() == 4)
+        .filter_map(|digits| digits.parse().ok())
+        .filter(|year| (1990..=2060).contains(year))
+        .collect();
+    years.sort_unstable();
+    years.dedup();
+    years
 }
 
 fn sorted(mut terms: Vec<Term>) -> Vec<Term> {
@@ -292,6 +316,16 @@ mod tests {
         assert!(!units[1].in_headings(text::term("reasons")));
         assert!(units[0].has_pair(text::pair(text::term("legal"), text::term("proceeding"))));
         assert!(units[1].density > 0.1 && units[0].density > 0.0);
+    }
+
+    #[test]
+    fn years_are_read_near_the_top() {
+        let text = format!(
+            "Years ended June 30, 2022 2021\nSales 2,020 1999.5 {}2015",
+            "x ".repeat(400)
+        );
+        let units = units_of(&[passage(Some(0), &[], &text)]);
+        assert_eq!(units[0].years, [1999, 2021, 2022]);
     }
 
     #[test]

@@ -419,6 +419,9 @@ pub(super) const ITEMS: &[(&str, &[&str])] = &[
 /// What is at home in earnings releases and calls rather than in the annual report.
 pub(super) const EARNINGS: &str = r"non.?gaap|\badjusted|guidance|outlook|organic|constant currency|\bcore\b|exclud|\bebitdar?\b|top.?line|same.store|comparable sales|analysts?\b.*\bcall";
 
+/// Single events, at home in current reports.
+pub(super) const EVENTS: &str = r"\bagm\b|annual meeting|\bvot(?:e|es|ed|ing)\b|nominat|nominees?|elected|appoint|resign|step(?:ped|ping)? down|credit agreement|indenture|merger agreement|\bannounc|filing dated|8-?k\b|entered into|terminated|key agenda";
+
 /// Asks for a figure, and so for a place with many of them.
 pub(super) const FIGURE: &str = r"how much|how many|ratio|percent|%|highest|lowest|largest|smallest|worst|best|average|margin|growth|\bin usd\b|represent|quantity|turnover|compare|increase|decrease|improv|declin|(?:what|how) (?:is|was|are|were) the .*(?:rate|amount|value|total|number|change)|per share|\bcagr\b|capital.intensive";
 

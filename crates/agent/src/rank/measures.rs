@@ -40,6 +40,8 @@ measures! {
     NamedKind "the kind of document asked for",
     /// Earnings material where the question speaks its language.
     EarningsTalk "earnings material",
+    /// A current report where the question speaks of an event.
+    EventTalk "a current report",
     /// A quarterly report where no quarter is asked.
     UnaskedQuarterly "quarterly report",
     /// Of the fiscal year asked.
@@ -66,14 +68,10 @@ measures! {
     Topics "words of the topic",
     /// BM25 of all of these together, as a share of the best.
     AllWords "words and synonyms",
-    /// Share of the question's words that occur.
-    Coverage "most of the question's words",
     /// Share of the question's word pairs that occur.
     Pairs "word pairs of the question",
     /// Share of words found in heading lines, weighed by rarity.
     Headings "a heading",
-    /// Share of words found in the first lines, weighed by rarity.
-    Head "its first lines",
     /// A statement that the question names.
     NamedStatement "the statement named",
     /// A statement that its terms need, where none is named.
@@ -88,10 +86,10 @@ measures! {
     EarlyBusiness "the description of the business",
     /// Under an item of a current report.
     CurrentItem "an item of a current report",
+    /// Names the year asked near its top, as columns do, when a figure is asked for.
+    YearShown "a column of the year asked",
     /// Full of numbers, when a figure is asked for.
     Figures "figures",
-    /// Full of numbers, when none is.
-    UnaskedFigures "figures nobody asked for",
     /// In the last tenth of a long filing: exhibits and signatures.
     Late "the end of the filing",
     /// Holds an XBRL fact whose concept and period fit.
@@ -132,6 +130,7 @@ pub struct FilingMeasures {
 /// The candidates of one question; rarity of words and the best BM25 are taken over them.
 pub struct Pool<'a> {
     looked: &'a Looked,
+    year: Option<u16>,
     candidates: Vec<(&'a Unit, &'a FilingMeasures, usize)>,
 }
 
@@ -139,10 +138,11 @@ pub struct Pool<'a> {
 struct Query(Vec<(Term, f32)>);
 
 impl<'a> Pool<'a> {
-    /// An empty pool for a question.
-    pub fn new(looked: &'a Looked) -> Pool<'a> {
+    /// An empty pool for a question about a year.
+    pub fn new(looked: &'a Looked, year: Option<u16>) -> Pool<'a> {
         Pool {
             looked,
+            year,
             candidates: Vec::new(),
         }
     }
@@ -188,11 +188,6 @@ impl<'a> Pool<'a> {
                 m.set(Measure::LineItems, scores[1][at]);
                 m.set(Measure::Topics, scores[2][at]);
                 m.set(Measure::AllWords, scores[3][at]);
-                let covered = words.0.iter().filter(|(t, _)| unit.count(*t) > 0).count();
-                m.set(
-                    Measure::Coverage,
-                    covered as f32 / words.0.len().max(1) as f32,
-                );
                 let pairs = looked.pairs.iter().filter(|p| unit.has_pair(**p)).count();
                 m.set(
                     Measure::Pairs,
@@ -202,8 +197,11 @@ impl<'a> Pool<'a> {
                     Measure::Headings,
                     headed.share(|term| unit.in_headings(term)),
                 );
-                m.set(Measure::Head, headed.share(|term| unit.in_head(term)));
                 self.statements(unit, &mut m);
+                let shown = self.year.is_some_and(|year| unit.years.contains(&year));
+                if shown && looked.wants_figure {
+                    m.set(Measure::YearShown, 1.0);
+                }
                 place(looked, unit, filing, *count, &mut m);
                 m.set(Measure::Fact, facts(at));
                 m
@@ -311,12 +309,8 @@ fn place(looked: &Looked, unit: &Unit, filing: &FilingMeasures, count: usize, m:
     let current = filing.doc_type == Some(DocType::EightK)
         && unit.items.iter().any(|item| item.contains('.'));
     m.set(Measure::CurrentItem, yes(current));
-    let density = (unit.density / FULL_DENSITY).min(1.0);
-    let figures = if looked.wants_figure {
-        Measure::Figures
-    } else {
-        Measure::UnaskedFigures
-    };
-    m.set(figures, density);
+    if looked.wants_figure {
+        m.set(Measure::Figures, (unit.density / FULL_DENSITY).min(1.0));
+    }
     m.set(Measure::Late, yes(count > 40 && unit.position > 0.9));
 }

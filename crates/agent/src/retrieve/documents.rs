@@ -37,10 +37,8 @@ impl<'a> Times<'a> {
                 anchor.year,
             )),
             None => match scope.dates.last() {
-                Some(mention) => Some(nearest(
-                    &years(&[DocType::TenK]),
-                    mention.date.year().unsigned_abs(),
-                )),
+                // A day is looked up in the reports of that day, not in the nearest year's.
+                Some(mention) => Some(mention.date.year().unsigned_abs()),
                 // No time at all: the latest annual report.
                 None => years(&[DocType::TenK]).last().copied(),
             },
@@ -69,6 +67,7 @@ impl<'a> Times<'a> {
             Measure::EarningsTalk,
             is(DocType::Earnings) && looked.earnings_talk,
         );
+        set(Measure::EventTalk, is(DocType::EightK) && looked.event_talk);
         set(
             Measure::UnaskedQuarterly,
             is(DocType::TenQ) && quarter.is_none(),
@@ -76,7 +75,10 @@ impl<'a> Times<'a> {
         let days = scope
             .dates
             .iter()
-            .filter_map(|mention| days_from(filing, mention.date))
+            .filter_map(|mention| {
+                let slack = if mention.whole_month { 15 } else { 0 };
+                Some((days_from(filing, mention.date)? - slack).max(0))
+            })
             .min();
         let dated = days.is_some_and(|days| days <= SAME_DATE_DAYS);
         // A report whose period ends on the day asked is the one asked for.

@@ -44,7 +44,7 @@ pub struct PageHit {
 pub struct RankedPassage {
     /// The passage and its filing; `hit.score` is the ranker's score too.
     pub hit: Hit,
-    /// The ranker's score; passages of one page share it.
+    /// The ranker's score; passages of one page, and parts of one table, share it.
     pub score: f32,
     /// What speaks for it, in words.
     pub why: String,
@@ -136,7 +136,8 @@ impl<'a> Retriever<'a> {
     }
 
     /// The best passages for a question under a scope; `kinds` is an order of document kinds, best
-    /// first, where one is known. Passages of one page come together, in text order.
+    /// first, where one is known. Passages of one page, and parts of one table, come together, in
+    /// text order.
     ///
     /// # Errors
     /// Where the corpus cannot be read.
@@ -206,7 +207,7 @@ impl<'a> Retriever<'a> {
             filings.push((meta, read, measures));
         }
         let facts = facts::fit(&looked, scope, filings.iter().map(|f| &*f.1));
-        let mut pool = Pool::new(&looked);
+        let mut pool = Pool::new(&looked, asked_year(scope));
         let mut places = Vec::new();
         for (filing, (_, read, measures)) in filings.iter().enumerate() {
             pool.add(&read.units, measures);
@@ -318,6 +319,12 @@ impl<'a> Retriever<'a> {
         order.truncate(count);
         order.into_iter().map(|(_, filing)| filing).collect()
     }
+}
+
+/// The year that columns should show.
+fn asked_year(scope: &Scope) -> Option<u16> {
+    let anchor = scope.anchor.map(|anchor| anchor.year);
+    anchor.or_else(|| Some(scope.dates.last()?.date.year().unsigned_abs()))
 }
 
 /// The start of a question that is longer than any real one.

@@ -99,8 +99,11 @@ pub struct PeriodMention {
 /// A day the question names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DateMention {
-    /// The day.
+    /// The day; the middle of the month where only that is named.
     pub date: Date,
+    /// Whether only the month is named.
+    #[serde(default)]
+    pub whole_month: bool,
     /// The words that name it.
     pub words: String,
     /// Where they start in the question, in bytes.

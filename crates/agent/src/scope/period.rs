@@ -21,7 +21,7 @@ const TO_YEAR: &str = r"(?:\s*,?\s*(?:of\s+|in\s+|for\s+)?(?:the\s+)?(?:fy|fisca
 
 /// A pattern and how its groups become a period.
 type PeriodPattern = (Regex, fn(&Captures) -> Option<FiscalPeriod>);
-/// A pattern and the places of year, month and day among its groups.
+/// A pattern and how its groups become a day.
 type DatePattern = (Regex, fn(&Captures) -> Option<Date>);
 
 fn regex(pattern: &str) -> Regex {
@@ -36,6 +36,10 @@ fn date_of(year: &str, month: &str, day: &str) -> Option<Date> {
     };
     Date::new(year.parse().ok()?, month, day.parse().ok()?).ok()
 }
+
+/// A month, whose year stays free to be read as a fiscal year.
+static MONTHS_ALONE: LazyLock<Regex> =
+    LazyLock::new(|| regex(&format!(r"\b{MONTH},?\s+(?:of\s+)?(20\d\d)\b")));
 
 static DATES: LazyLock<[DatePattern; 3]> = LazyLock::new(|| {
     [
@@ -171,11 +175,25 @@ pub(super) fn read(question: &str) -> Times {
             {
                 dates.push(DateMention {
                     date,
+                    whole_month: false,
                     words: words(&range),
                     at: range.start,
                 });
                 used.push(range);
             }
+        }
+    }
+    for captures in MONTHS_ALONE.captures_iter(text) {
+        let range = captures.get_match().range();
+        if is_free(&used, &range)
+            && let Some(date) = date_of(&captures[2], &captures[1], "15")
+        {
+            dates.push(DateMention {
+                date,
+                whole_month: true,
+                words: words(&range),
+                at: range.start,
+            });
         }
     }
     for (pattern, build) in PERIODS.iter() {
@@ -299,6 +317,7 @@ mod tests {
             ),
             ("on May 3, 2023", "- |  | 2023-05-03 | -"),
             ("dated 1st July 2022", "- |  | 2022-07-01 | -"),
+            ("nominated in May 2022", "FY2022 | FY2022 | 2022-05-15 | -"),
             ("as of Dec 31 2022", "- |  | 2022-12-31 | -"),
             ("on 2023-05-26", "- |  | 2023-05-26 | -"),
             ("over the last three years", "- |  |  | 3"),
