@@ -92,86 +92,88 @@ unsafe fn run<const BITS: usize>(
 }
 
 /// The dot products of eight rows with four quads of activations from quad `first`.
-#[inline]
-#[target_feature(enable = "avx2")]
+#[inline(always)]
 unsafe fn dot<const BITS: usize>(
     weights: &[__m256i; VECTORS],
     x: *const i8,
     first: usize,
 ) -> __m256i {
-    let ones = _mm256_set1_epi16(1);
-    // The largest pair of 4, 5, 6 bits is 3,810, 7,874 or 16,002: of 8, 4 or 2 of them the sum fits.
-    let steps = match BITS {
-        4 | 5 => 4,
-        6 => 2,
-        _ => 1,
-    };
-    let mut total = _mm256_setzero_si256();
-    let mut pairs = _mm256_setzero_si256();
-    let mut high_pairs = _mm256_setzero_si256();
-    for step in 0..VECTORS / 2 {
-        let index = first + step;
-        // SAFETY: quad `index` of the record's eight.
-        let x = unsafe { _mm256_set1_epi32(x.add(index * 4).cast::<i32>().read_unaligned()) };
+    // SAFETY: inlined where the instructions are on; quad `index` of the record's eight.
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        // The largest pair of 4, 5, 6 bits is 3,810, 7,874 or 16,002: of 8, 4 or 2 of them the sum
+        // fits.
+        let steps = match BITS {
+            4 | 5 => 4,
+            6 => 2,
+            _ => 1,
+        };
+        let mut total = _mm256_setzero_si256();
+        let mut pairs = _mm256_setzero_si256();
+        let mut high_pairs = _mm256_setzero_si256();
+        for step in 0..VECTORS / 2 {
+            let index = first + step;
+            let x = _mm256_set1_epi32(x.add(index * 4).cast::<i32>().read_unaligned());
+            if BITS == 8 {
+                // Seven bits and the eighth apart: pairs of full bytes would overflow.
+                let low = _mm256_and_si256(weights[index], _mm256_set1_epi8(0x7f));
+                let high =
+                    _mm256_and_si256(_mm256_srli_epi16::<7>(weights[index]), _mm256_set1_epi8(1));
+                pairs = _mm256_maddubs_epi16(low, x);
+                high_pairs = _mm256_add_epi16(high_pairs, _mm256_maddubs_epi16(high, x));
+            } else {
+                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(weights[index], x));
+            }
+            if (step + 1) % steps == 0 {
+                total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
+                pairs = _mm256_setzero_si256();
+            }
+        }
         if BITS == 8 {
-            // Seven bits and the eighth apart: pairs of full bytes would overflow.
-            let low = _mm256_and_si256(weights[index], _mm256_set1_epi8(0x7f));
-            let high =
-                _mm256_and_si256(_mm256_srli_epi16::<7>(weights[index]), _mm256_set1_epi8(1));
-            pairs = _mm256_maddubs_epi16(low, x);
-            high_pairs = _mm256_add_epi16(high_pairs, _mm256_maddubs_epi16(high, x));
-        } else {
-            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(weights[index], x));
+            let high = _mm256_madd_epi16(high_pairs, _mm256_set1_epi16(128));
+            total = _mm256_add_epi32(total, high);
         }
-        if (step + 1) % steps == 0 {
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
-            pairs = _mm256_setzero_si256();
-        }
+        total
     }
-    if BITS == 8 {
-        let high = _mm256_madd_epi16(high_pairs, _mm256_set1_epi16(128));
-        total = _mm256_add_epi32(total, high);
-    }
-    total
 }
 
 /// Eight rows' codes of one group as unsigned bytes, vector by vector.
-#[inline]
-#[target_feature(enable = "avx2")]
+#[inline(always)]
 unsafe fn unpack<const BITS: usize>(codes: *const u8) -> [__m256i; VECTORS] {
-    // SAFETY: the caller gives half of a whole group.
-    let vector = |index: usize| unsafe {
-        _mm256_loadu_si256(codes.add(index * VECTOR_BYTES).cast::<__m256i>())
-    };
-    let mut weights = [_mm256_setzero_si256(); VECTORS];
-    if BITS == 8 {
-        for (index, weight) in weights.iter_mut().enumerate() {
-            *weight = vector(index);
+    // SAFETY: inlined where the instructions are on; the caller gives half of a whole group.
+    unsafe {
+        let vector =
+            |index: usize| _mm256_loadu_si256(codes.add(index * VECTOR_BYTES).cast::<__m256i>());
+        let mut weights = [_mm256_setzero_si256(); VECTORS];
+        if BITS == 8 {
+            for (index, weight) in weights.iter_mut().enumerate() {
+                *weight = vector(index);
+            }
+            return weights;
         }
-        return weights;
+        let nibble = _mm256_set1_epi8(0x0f);
+        for index in 0..VECTORS / 2 {
+            let pair = vector(index);
+            weights[index] = _mm256_and_si256(pair, nibble);
+            weights[index + 4] = _mm256_and_si256(_mm256_srli_epi16::<4>(pair), nibble);
+        }
+        for (index, weight) in weights.iter_mut().enumerate() {
+            let high = match BITS {
+                5 => {
+                    let plane = _mm256_srl_epi16(vector(4), _mm_cvtsi32_si128(index as i32));
+                    _mm256_and_si256(plane, _mm256_set1_epi8(1))
+                }
+                6 => {
+                    let shift = _mm_cvtsi32_si128(index as i32 % 4 * 2);
+                    let plane = _mm256_srl_epi16(vector(4 + index / 4), shift);
+                    _mm256_and_si256(plane, _mm256_set1_epi8(3))
+                }
+                _ => continue,
+            };
+            *weight = _mm256_or_si256(*weight, _mm256_slli_epi16::<4>(high));
+        }
+        weights
     }
-    let nibble = _mm256_set1_epi8(0x0f);
-    for index in 0..VECTORS / 2 {
-        let pair = vector(index);
-        weights[index] = _mm256_and_si256(pair, nibble);
-        weights[index + 4] = _mm256_and_si256(_mm256_srli_epi16::<4>(pair), nibble);
-    }
-    for (index, weight) in weights.iter_mut().enumerate() {
-        let high = match BITS {
-            5 => {
-                let plane = _mm256_srl_epi16(vector(4), _mm_cvtsi32_si128(index as i32));
-                _mm256_and_si256(plane, _mm256_set1_epi8(1))
-            }
-            6 => {
-                let shift = _mm_cvtsi32_si128(index as i32 % 4 * 2);
-                let plane = _mm256_srl_epi16(vector(4 + index / 4), shift);
-                _mm256_and_si256(plane, _mm256_set1_epi8(3))
-            }
-            _ => continue,
-        };
-        *weight = _mm256_or_si256(*weight, _mm256_slli_epi16::<4>(high));
-    }
-    weights
 }
 
 /// Scales of the two halves of a group's codes and the added minimum, of eight rows.
@@ -180,12 +182,12 @@ struct Factors {
     min: __m256,
 }
 
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[inline(always)]
 unsafe fn read_factors(kind: ScaleKind, scales: *const u8, group: usize, half: usize) -> Factors {
-    let (block, within) = (group / SUPER_GROUPS, group % SUPER_GROUPS);
-    // SAFETY: the caller gives the scales of a whole panel, of which `group` is one.
+    // SAFETY: inlined where the instructions are on; the caller gives the scales of a whole panel,
+    // of which `group` is one.
     unsafe {
+        let (block, within) = (group / SUPER_GROUPS, group % SUPER_GROUPS);
         let halves =
             |at: *const u8| _mm256_cvtph_ps(_mm_loadu_si128(at.add(half * ROWS * 2).cast()));
         let bytes = |at: *const u8| _mm_loadl_epi64(at.add(half * ROWS).cast());
@@ -253,20 +255,20 @@ pub(super) unsafe fn floats(kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut
 }
 
 /// `N` rows that share the reading of the weights.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
+#[inline(always)]
 unsafe fn float_rows<const N: usize>(
     kind: FloatKind,
     codes: &[u8],
     x: &[f32],
     sums: &mut [[f32; PANEL]],
 ) {
-    let cols = x.len() / N;
-    let mut acc = [[_mm256_setzero_ps(); 2]; N];
-    for k in 0..cols {
-        for half in 0..2 {
-            // SAFETY: element `k` of the panel and of the `N` rows.
-            unsafe {
+    // SAFETY: inlined where the instructions are on; element `k` of the panel and of the `N` rows;
+    // a panel's sums are 16 floats.
+    unsafe {
+        let cols = x.len() / N;
+        let mut acc = [[_mm256_setzero_ps(); 2]; N];
+        for k in 0..cols {
+            for half in 0..2 {
                 let at = codes.as_ptr().add((k * PANEL + half * ROWS) * kind.bytes());
                 let weights = match kind {
                     FloatKind::F32 => _mm256_loadu_ps(at.cast()),
@@ -281,11 +283,10 @@ unsafe fn float_rows<const N: usize>(
                 }
             }
         }
-    }
-    for (acc, sums) in acc.into_iter().zip(sums) {
-        for (half, acc) in acc.into_iter().enumerate() {
-            // SAFETY: a panel's sums are 16 floats.
-            unsafe { _mm256_storeu_ps(sums[half * ROWS..].as_mut_ptr(), acc) };
+        for (acc, sums) in acc.into_iter().zip(sums) {
+            for (half, acc) in acc.into_iter().enumerate() {
+                _mm256_storeu_ps(sums[half * ROWS..].as_mut_ptr(), acc);
+            }
         }
     }
 }

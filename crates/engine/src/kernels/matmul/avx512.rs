@@ -84,52 +84,53 @@ unsafe fn run<const BITS: usize, const KIND: u8, const OFFSET: i32>(
 }
 
 /// The codes of one group as unsigned bytes, vector by vector.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline(always)]
 unsafe fn unpack<const BITS: usize>(codes: *const u8) -> [__m512i; VECTORS] {
-    // SAFETY: the caller gives a whole group: 8 vectors for 8 bits, else 4 and the high planes.
-    let vector = |index: usize| unsafe {
-        _mm512_loadu_si512(codes.add(index * VECTOR_BYTES).cast::<__m512i>())
-    };
-    let mut weights = [_mm512_setzero_si512(); VECTORS];
-    if BITS == 8 {
-        for (index, weight) in weights.iter_mut().enumerate() {
-            *weight = vector(index);
+    // SAFETY: inlined where the instructions are on; the caller gives a whole group: 8 vectors for
+    // 8 bits, else 4 and the high planes.
+    unsafe {
+        let vector =
+            |index: usize| _mm512_loadu_si512(codes.add(index * VECTOR_BYTES).cast::<__m512i>());
+        let mut weights = [_mm512_setzero_si512(); VECTORS];
+        if BITS == 8 {
+            for (index, weight) in weights.iter_mut().enumerate() {
+                *weight = vector(index);
+            }
+            return weights;
         }
-        return weights;
-    }
-    let nibble = _mm512_set1_epi8(0x0f);
-    for index in 0..VECTORS / 2 {
-        let pair = vector(index);
-        weights[index] = _mm512_and_si512(pair, nibble);
-        weights[index + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), nibble);
-    }
-    /// Puts the bits of `$plane`, shifted and masked, on top of a weight.
-    macro_rules! raise {
+        let nibble = _mm512_set1_epi8(0x0f);
+        for index in 0..VECTORS / 2 {
+            let pair = vector(index);
+            weights[index] = _mm512_and_si512(pair, nibble);
+            weights[index + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(pair), nibble);
+        }
+        /// Puts the bits of `$plane`, shifted and masked, on top of a weight.
+        macro_rules! raise {
         ($plane:expr, $mask:expr, $($index:literal: $shift:ident $by:literal),*) => {$(
             // (plane & mask) | weight
             weights[$index] = _mm512_ternarylogic_epi64::<0xea>(
                 $shift::<$by>($plane), $mask, weights[$index]);
         )*};
     }
-    if BITS == 5 {
-        let (plane, mask) = (vector(4), _mm512_set1_epi8(0x10));
-        raise!(plane, mask,
+        if BITS == 5 {
+            let (plane, mask) = (vector(4), _mm512_set1_epi8(0x10));
+            raise!(plane, mask,
             0: _mm512_slli_epi16 4, 1: _mm512_slli_epi16 3, 2: _mm512_slli_epi16 2,
             3: _mm512_slli_epi16 1, 4: _mm512_slli_epi16 0, 5: _mm512_srli_epi16 1,
             6: _mm512_srli_epi16 2, 7: _mm512_srli_epi16 3);
-    }
-    if BITS == 6 {
-        let mask = _mm512_set1_epi8(0x30);
-        let (first, last) = (vector(4), vector(5));
-        raise!(first, mask,
+        }
+        if BITS == 6 {
+            let mask = _mm512_set1_epi8(0x30);
+            let (first, last) = (vector(4), vector(5));
+            raise!(first, mask,
             0: _mm512_slli_epi16 4, 1: _mm512_slli_epi16 2, 2: _mm512_slli_epi16 0,
             3: _mm512_srli_epi16 2);
-        raise!(last, mask,
+            raise!(last, mask,
             4: _mm512_slli_epi16 4, 5: _mm512_slli_epi16 2, 6: _mm512_slli_epi16 0,
             7: _mm512_srli_epi16 2);
+        }
+        weights
     }
-    weights
 }
 
 /// Scales of the two halves of a group (the same but for `SUPER_16`) and the added minimum.
@@ -138,12 +139,12 @@ struct Factors {
     min: __m512,
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,f16c")]
+#[inline(always)]
 unsafe fn read_factors<const KIND: u8>(scales: *const u8, group: usize) -> Factors {
-    let (block, within) = (group / SUPER_GROUPS, group % SUPER_GROUPS);
-    // SAFETY: the caller gives the scales of a whole panel, of which `group` is one.
+    // SAFETY: inlined where the instructions are on; the caller gives the scales of a whole panel,
+    // of which `group` is one.
     unsafe {
+        let (block, within) = (group / SUPER_GROUPS, group % SUPER_GROUPS);
         let halves = |at: *const u8| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
         let zero = _mm512_setzero_ps();
         match KIND {
@@ -195,15 +196,14 @@ unsafe fn read_factors<const KIND: u8>(scales: *const u8, group: usize) -> Facto
 }
 
 /// One group of 16 rows with `N` tokens.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma")]
+#[inline(always)]
 unsafe fn multiply<const N: usize, const KIND: u8, const OFFSET: i32>(
     weights: &[__m512i; VECTORS],
     factors: &Factors,
     records: *const Record,
     sums: *mut [f32; PANEL],
 ) {
-    // SAFETY: the caller gives `N` records and as many sums.
+    // SAFETY: inlined where the instructions are on; the caller gives `N` records and as many sums.
     unsafe {
         let start = |token: usize, half: usize| {
             let record = &*records.add(token);
@@ -289,19 +289,19 @@ pub(super) unsafe fn floats(kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut
 }
 
 /// `N` rows that share the reading of the weights.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c")]
+#[inline(always)]
 unsafe fn float_rows<const N: usize>(
     kind: FloatKind,
     codes: &[u8],
     x: &[f32],
     sums: &mut [[f32; PANEL]],
 ) {
-    let cols = x.len() / N;
-    let mut acc = [_mm512_setzero_ps(); N];
-    for k in 0..cols {
-        // SAFETY: element `k` of the panel and of the `N` rows.
-        unsafe {
+    // SAFETY: inlined where the instructions are on; element `k` of the panel and of the `N` rows;
+    // a panel's sums are 16 floats.
+    unsafe {
+        let cols = x.len() / N;
+        let mut acc = [_mm512_setzero_ps(); N];
+        for k in 0..cols {
             let at = codes.as_ptr().add(k * PANEL * kind.bytes());
             let weights = match kind {
                 FloatKind::F32 => _mm512_loadu_ps(at.cast()),
@@ -315,9 +315,8 @@ unsafe fn float_rows<const N: usize>(
                 *acc = _mm512_fmadd_ps(weights, x, *acc);
             }
         }
-    }
-    for (acc, sums) in acc.into_iter().zip(sums) {
-        // SAFETY: a panel's sums are 16 floats.
-        unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
+        for (acc, sums) in acc.into_iter().zip(sums) {
+            _mm512_storeu_ps(sums.as_mut_ptr(), acc);
+        }
     }
 }
