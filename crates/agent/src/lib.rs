@@ -2,6 +2,7 @@
 //!
 //! This crate must not know axum or SQL.
 
+mod agent;
 mod answer;
 pub mod calc;
 mod checker;
@@ -9,12 +10,15 @@ mod doctype;
 mod error;
 mod event;
 pub mod features;
+mod figures;
 mod number;
 mod question;
 pub mod rank;
 pub mod retrieve;
 pub mod scope;
+mod sheet;
 
+pub use agent::{Agent, Settings};
 pub use answer::{
     Answer, Calculation, ChosenBy, Footnote, FormulaSource, Input, NotFound, Removed, Statement,
     Trace, Working,

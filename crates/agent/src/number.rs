@@ -236,7 +236,13 @@ fn number_from(text: &str, found: &regex::Captures<'_>) -> Option<NumberInText> 
     if dash_of_range {
         start = digits.start();
     }
-    let negative = (minus.is_some() && !dash_of_range) || (opened && closed);
+    // `(1,493)` and `(6.5%)` are negative; in `(of $3 million)` the brackets are the sentence's.
+    let bracketed = opened && (has("close") || (has("close2") && scale.is_none()));
+    if opened && closed && !bracketed {
+        start += usize::from(has("open"));
+        end -= 1;
+    }
+    let negative = (minus.is_some() && !dash_of_range) || bracketed;
     let plain: String = digits.as_str().chars().filter(|&c| c != ',').collect();
     let padded = if plain.starts_with('.') {
         format!("0{plain}")
@@ -441,6 +447,7 @@ mod tests {
         check("rose 6.5% to $1.577 billion", &["6.5%", "$1.577 billion"]);
         check("(6.5)% or (6.5%)", &["-6.5%", "-6.5%"]);
         check("a gain (including $25 million)", &["$25 million"]);
+        check("grew ($903,095 thousand)", &["$903095 thousand"]);
         check("FY2022 Q2 10-K, 8-K and COVID-19; 3M, 10th, 2H", &[]);
         check(
             "in 2019-2020 and 2018–2019",

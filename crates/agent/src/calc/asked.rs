@@ -1,5 +1,6 @@
 //! What a question asks for beside the metric: what is done with it, and how the result is written.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -48,7 +49,7 @@ pub(super) fn aim(lower: &str, periods: usize, percent: bool, unit: Unit) -> (Ai
         {
             Some(Asks::Fell)
         }
-        () => None,
+        () => Some(Asks::Any),
     };
     let aim = if CAGR.is_match(lower) && periods > 1 {
         Aim::Cagr
@@ -57,7 +58,7 @@ pub(super) fn aim(lower: &str, periods: usize, percent: bool, unit: Unit) -> (Ai
     } else if GROWTH.is_match(lower) && unit != Unit::Percent {
         Aim::Growth
     } else if COMPARE.is_match(lower) {
-        let growth = percent && unit == Unit::Money && asks.is_none();
+        let growth = percent && unit == Unit::Money && matches!(asks, None | Some(Asks::Any));
         if growth { Aim::Growth } else { Aim::Compare }
     } else if periods > 1 && unit == Unit::Percent {
         Aim::Compare
@@ -101,4 +102,45 @@ static SCALE: LazyLock<Regex> = LazyLock::new(|| {
 
 pub(super) fn scale_asked(lower: &str) -> Option<Scale> {
     Scale::from_word(SCALE.captures(lower)?.get(1)?.as_str())
+}
+
+/// Words of questions for a figure that say nothing more about which figure is meant.
+const PLAIN: &str = "a about access accounts according amount an analyst and announce announced annual annually answer any approach approximation are as asking assume assuming at balance banker banking base based basing be been best between business but by calculate calculated calculation can carry carried change changed changes changing cash closing company company's compare compared comparison compute computed consider considering consolidated corporation current currently data day days decimal decimals decline declined declining decrease decreased decreasing define defined derive derived details determine did directly does do dollars during each earn earned end ended ending evaluate exact extract fall fell figure filing financial find firm fiscal following for formerly from full fully fy generate generated generates give given go grew grow growing grown growth had has have healthy held here here's higher hold how if improve improved improving in inc income increase increased increasing information integer into investment investor invest is it its judgement judgements judgment judgments kindly known last latest level levels limit liquidity loss lower made make making many me metric millions million billions billion thousands thousand mn bn most much nearest need net number of off on one only or our out outlined over own p&l paid pay percent percentage percents per period perspective place places plainly please positive negative possible possibly presented primarily profile profit provide provided purely quarter question rate ratio reasonable reasonably recent recently recorded record rely relying report reported reporting reports resource resources respond response result results rise rose round rounded rounding say see sheet sheets show showed shown sole solely solution spend spending spent standpoint state stated statement statements successive than that the their them there these they this three to total two trend unadjusted unit units until us usd use used using utilize utilizing value values versus view vs was we were what what's whole with within year year-end year-over-year years yearly yoy year's average";
+
+/// Whether a question asks for the named figure and nothing besides: every other word of the sentence
+/// is plain, part of a name (capitalised), or of the catalogue's vocabulary. A question with a word
+/// more (`backlog`, `segment`, `under first-in first-out`) means another figure.
+pub(super) fn asks_only_for_figures(
+    main: &str,
+    sentence_with: &str,
+    known: &dyn Fn(&str) -> bool,
+) -> bool {
+    let without_periods = super::period::without_periods(main);
+    let sentence = without_periods
+        .split(['?', '.', ';'])
+        .find(|sentence| sentence.to_lowercase().contains(sentence_with))
+        .unwrap_or(&without_periods);
+    let plain: HashSet<&str> = PLAIN.split(' ').collect();
+    sentence
+        .split(|c: char| {
+            c.is_whitespace()
+                || matches!(
+                    c,
+                    ',' | '(' | ')' | ':' | '/' | '"' | '[' | ']' | '+' | '*' | '%'
+                )
+        })
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
+        .filter(|word| !word.is_empty())
+        .all(|word| {
+            let lower = word.to_lowercase();
+            let bare = lower
+                .strip_suffix("'s")
+                .or(lower.strip_suffix("’s"))
+                .unwrap_or(&lower);
+            word.chars()
+                .next()
+                .is_some_and(|c| c.is_uppercase() || c.is_ascii_digit())
+                || plain.contains(bare)
+                || known(bare)
+        })
 }

@@ -4,6 +4,7 @@
 //! General knowledge of statements only; no company, no filing, no benchmark question. A definition
 //! in the question always wins over a formula here.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -116,37 +117,62 @@ pub fn metric_named(phrase: &str) -> Option<&'static Metric> {
         .find(|metric| metric.asks.contains(&phrase))
 }
 
-/// What a question names: the longest name in it wins, a metric before an item of the same length.
+/// Whether a word occurs in the name of any item or metric.
+pub(super) fn in_vocabulary(word: &str) -> bool {
+    static WORDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let items = CATALOGUE.item.iter().flat_map(|item| &item.asks);
+        let metrics = CATALOGUE.metric.iter().flat_map(|metric| &metric.asks);
+        items
+            .chain(metrics)
+            .flat_map(|ask| ask.split(|c: char| c.is_whitespace() || matches!(c, ',' | '/')))
+            .map(str::to_owned)
+            .collect()
+    });
+    WORDS.contains(word)
+}
+
+/// What a question names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Named {
     Metric(&'static Metric),
     Item(&'static Item),
 }
 
-/// Finds the longest name of a metric or an item in a lower-case question, with its place.
+/// Finds the longest name of a metric in a lower-case question, else of an item, with its place. An
+/// item whose name holds the metric's (`cash from operations` in no metric's) wins over it.
 pub(super) fn longest_name(lower: &str) -> Option<(Named, usize, usize)> {
+    let metric = CATALOGUE.metric.iter().flat_map(|metric| {
+        metric
+            .asks
+            .iter()
+            .map(move |ask| (Named::Metric(metric), ask))
+    });
+    let item = CATALOGUE
+        .item
+        .iter()
+        .flat_map(|item| item.asks.iter().map(move |ask| (Named::Item(item), ask)));
+    let (metric, item) = (longest(lower, metric), longest(lower, item));
+    match (metric, item) {
+        (Some((_, ms, me)), Some((_, is, ie))) if is <= ms && me <= ie && ie - is > me - ms => item,
+        (Some(_), _) => metric,
+        (None, _) => item,
+    }
+}
+
+fn longest<'a>(
+    lower: &str,
+    names: impl Iterator<Item = (Named, &'a String)>,
+) -> Option<(Named, usize, usize)> {
+    let edge = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
     let mut best: Option<(Named, usize, usize)> = None;
-    let mut offer = |named: Named, name: &str| {
-        let mut from = 0;
-        while let Some(at) = lower[from..].find(name) {
-            let (start, end) = (from + at, from + at + name.len());
-            let edge = |c: Option<char>| !c.is_some_and(|c| c.is_alphanumeric());
+    for (named, name) in names {
+        for (start, _) in lower.match_indices(name.as_str()) {
+            let end = start + name.len();
             let free =
                 edge(lower[..start].chars().next_back()) && edge(lower[end..].chars().next());
             if free && best.is_none_or(|(_, s, e)| end - start > e - s) {
                 best = Some((named, start, end));
             }
-            from = start + name.len();
-        }
-    };
-    for metric in &CATALOGUE.metric {
-        for name in &metric.asks {
-            offer(Named::Metric(metric), name);
-        }
-    }
-    for item in &CATALOGUE.item {
-        for name in &item.asks {
-            offer(Named::Item(item), name);
         }
     }
     best

@@ -36,6 +36,11 @@ static YEAR: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a constant pattern")
 });
 
+/// The text with every fiscal period in it left out.
+pub(super) fn without_periods(text: &str) -> String {
+    YEAR.replace_all(text, " ").into_owned()
+}
+
 /// Every fiscal period that a text names, in order, each once.
 pub(super) fn periods_in(text: &str) -> Vec<FiscalPeriod> {
     let mut found: Vec<FiscalPeriod> = Vec::new();

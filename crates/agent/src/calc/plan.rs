@@ -6,8 +6,10 @@ use std::sync::LazyLock;
 use footnote_filings::FiscalPeriod;
 use regex::Regex;
 
-use super::asked::{PERCENT, aim, places_asked, scale_asked};
-use super::catalogue::{Item, Metric, Named, StatementKind, item_named, longest_name};
+use super::asked::{PERCENT, aim, asks_only_for_figures, places_asked, scale_asked};
+use super::catalogue::{
+    Item, Metric, Named, StatementKind, in_vocabulary, item_named, longest_name,
+};
 use super::definition::{Over, Phrase, parse_formula};
 use super::formula::{Expr, written};
 use super::period::{before, every_year, periods_in};
@@ -85,6 +87,8 @@ pub enum Asks {
     Fell,
     /// Is it above zero?
     Positive,
+    /// Is there any?
+    Any,
 }
 
 /// A question read as a calculation.
@@ -128,7 +132,7 @@ fn pattern(text: &str) -> Regex {
 /// Questions for words, for parts of the company, or for figures that management defines itself.
 static WORDS_WANTED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"\bwhy\b|\bwhich\b|\bwho\b|\bdrove\b|\bdriv(?:er|ers|en|ing)\b|\breasons?\b|\bsegments?\b|\bregions?\b|\bgeograph|\bcategor|\bguidance\b|\bforecast|\bexpect|\boutlook\b|\badjusted\b|\bnon-?\s?gaap\b|\borganic|\bconstant currency\b|\bexclud|\bcore\b|\bestimate|\blist\b|\bdescribe\b|\bexplain\b|\bsummar|\blargest\b|\bhighest\b|\blowest\b|\bproposal\b|\bagreement\b|\bper customer\b|\bacquisition",
+        r"\bwhy\b|\bwhich\b|\bwho(?:se)? (?:is|are|was|were|did|has)\b|\bdrove\b|\bdriv(?:er|ers|en|ing)\b|\breasons?\b|\bsegments?\b|\bregions?\b|\bgeograph|\bcategor|\bguidance\b|\bforecast|\bexpect|\boutlook\b|\badjusted\b|\bnon-?\s?gaap\b|\borganic|\bconstant currency\b|\bexclud|\bcore\b|\bestimate|\blist\b|\bdescribe\b|\bexplain\b|\bsummar|\blargest\b|\bhighest\b|\blowest\b|\bproposal\b|\bagreement\b|\bper customer\b|\bacquisition",
     )
 });
 
@@ -145,6 +149,13 @@ static DEFINED: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// `…, taken as A less B?` and `…: A divided by B?`
+static INLINE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^(?P<n>.*?)(?:,\s*(?:taken|measured|computed|calculated|defined|expressed)\s+as:?|:)\s+(?P<d>[^?:]+)\?",
+    )
+});
+
 static SENTENCE_END: LazyLock<Regex> = LazyLock::new(|| pattern(r"[.?!;](?:\s|$)"));
 
 /// Reads a question as a calculation at the periods it names, or at `default` where it names none.
@@ -155,7 +166,12 @@ pub fn plan(question: &str, default: Option<FiscalPeriod>) -> Option<Plan> {
     if WORDS_WANTED.is_match(&lower) {
         return None;
     }
-    let base = base(&lower, definition.as_ref())?;
+    let named = longest_name(&lower);
+    let asked = named.map_or("", |(_, start, end)| &lower[start..end]);
+    if !asks_only_for_figures(&main.replace('’', "'"), asked, &in_vocabulary) {
+        return None;
+    }
+    let base = base(&lower, named, definition.as_ref())?;
 
     let mut periods = periods_in(&main);
     if periods.is_empty() {
@@ -285,7 +301,7 @@ struct Definition {
 
 fn split_definition(text: &str) -> (String, Option<Definition>) {
     let Some(found) = DEFINED.captures(text) else {
-        return (text.to_owned(), None);
+        return inline_definition(text).unwrap_or_else(|| (text.to_owned(), None));
     };
     let (Some(name), Some(body)) = (
         found.name("n1").or(found.name("n2")),
@@ -304,8 +320,29 @@ fn split_definition(text: &str) -> (String, Option<Definition>) {
     (main, Some(definition))
 }
 
-fn base(lower: &str, definition: Option<&Definition>) -> Option<Base> {
-    let named = longest_name(lower);
+/// A definition that goes straight on from the question; only if it reads as a formula of known items.
+fn inline_definition(text: &str) -> Option<(String, Option<Definition>)> {
+    let found = INLINE.captures(text)?;
+    let (before, body) = (found.name("n")?, found.name("d")?);
+    let (expr, phrases) = parse_formula(body.as_str())?;
+    let known = phrases
+        .iter()
+        .all(|phrase| item_named(&phrase.name).is_some());
+    let (_, start, end) = longest_name(&before.as_str().to_lowercase())?;
+    let name = before.as_str().to_lowercase().get(start..end)?.to_owned();
+    if matches!(expr, Expr::Figure(_)) || !known {
+        return None;
+    }
+    let main = format!("{}?{}", before.as_str(), &text[found.get(0)?.end()..]);
+    let body = body.as_str().to_owned();
+    Some((main, Some(Definition { name, body })))
+}
+
+fn base(
+    lower: &str,
+    named: Option<(Named, usize, usize)>,
+    definition: Option<&Definition>,
+) -> Option<Base> {
     if let Some(definition) = definition
         && let Some(base) = defined(lower, named, definition)
     {
@@ -578,6 +615,11 @@ mod tests {
     #[test]
     fn questions_for_words_give_no_plan() {
         for question in [
+            "What return on equity did Acme ask for in Ohio in August 2023?",
+            "What would Acme's inventories have been under first-in, first-out in 2023?",
+            "What does Acme's assistant cost in gross margin in 2024?",
+            "What share of its fiscal 2024 net sales was left to Acme as gross profit?",
+            "What was Acme's net income for the first nine months of fiscal 2024?",
             "What drove operating margin change as of FY2022 for Acme?",
             "Which segment had the highest net income in 2022?",
             "What was Acme's adjusted EBITDA for FY 2023?",

@@ -1,0 +1,338 @@
+//! The agent over the sample corpus of invented companies, whose every right answer is known: by
+//! calculation without any model, and with a scripted model whose answers the checker has to judge.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic where the test has failed")]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use footnote_agent::{
+    Agent, AgentError, Answer, AskedScope, ChosenBy, Event, FixedOrder, Question, Step,
+};
+use footnote_engine::{
+    EngineError, FinishReason, GenerateEvent, GenerateRequest, Generation, Grammar, LanguageModel,
+    Prompt, Usage,
+};
+use footnote_index::{Corpus, ImportOptions, Importer, Incoming, Source};
+use serde_json::Value;
+
+/// A model that answers from a script, given the prompt's text and the schema.
+struct Scripted {
+    script: fn(&str, &Value) -> String,
+    asked: AtomicUsize,
+}
+
+impl Scripted {
+    fn new(script: fn(&str, &Value) -> String) -> Arc<Scripted> {
+        Arc::new(Scripted {
+            script,
+            asked: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl LanguageModel for Scripted {
+    fn name(&self) -> &str {
+        "scripted"
+    }
+
+    fn context_tokens(&self) -> usize {
+        8_192
+    }
+
+    fn count_tokens(&self, text: &str) -> Result<usize, EngineError> {
+        Ok(text.len() / 4)
+    }
+
+    fn generate(&self, request: GenerateRequest) -> Result<Generation, EngineError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let Prompt::Chat(messages) = &request.prompt else {
+            panic!("the agent asks in chat form");
+        };
+        let Some(Grammar::JsonSchema(schema)) = &request.grammar else {
+            panic!("the agent asks under a schema");
+        };
+        let text = (self.script)(&messages[1].content, schema);
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        sender.blocking_send(Ok(GenerateEvent::Text(text))).unwrap();
+        let done = GenerateEvent::Done(FinishReason::End, Usage::default());
+        sender.blocking_send(Ok(done)).unwrap();
+        Ok(Generation::new(receiver))
+    }
+
+    fn score(&self, _: Prompt, _: &[String]) -> Result<Vec<(f64, usize)>, EngineError> {
+        Err(EngineError::Request("a script has no probabilities".into()))
+    }
+}
+
+struct Sample {
+    corpus: Arc<Corpus>,
+    _folder: tempfile::TempDir,
+}
+
+static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let mut importer = Importer::open(folder.path()).unwrap();
+    let sources = footnote_filings::expand(&[sample_folder()])
+        .into_iter()
+        .map(|item| {
+            let path = item.unwrap().path;
+            Source {
+                name: path.display().to_string(),
+                bytes: 0,
+                read: Box::new(move || {
+                    let readings = footnote_filings::read_path(&path, &Default::default()).unwrap();
+                    Box::new(readings.map(|reading| {
+                        reading.map(|r| Incoming {
+                            filing: r.filing,
+                            warnings: r.warnings,
+                        })
+                    }))
+                }),
+            }
+        })
+        .collect::<Vec<_>>();
+    let options = ImportOptions::default();
+    let report = importer
+        .import(sources, &footnote_filings::passages, &options, &mut |_| {})
+        .unwrap();
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    drop(importer);
+    Sample {
+        corpus: Arc::new(Corpus::open(folder.path()).unwrap()),
+        _folder: folder,
+    }
+});
+
+fn sample_folder() -> PathBuf {
+    footnote_testkit::repository().join("corpora/sample")
+}
+
+fn agent(model: Arc<Scripted>) -> Agent {
+    Agent::new(
+        SAMPLE.corpus.clone(),
+        model,
+        Arc::new(FixedOrder::default()),
+    )
+}
+
+fn ask(model: Arc<Scripted>, question: &str) -> Answer {
+    agent(model)
+        .ask(&Question::new(question).unwrap(), &mut |_| {})
+        .unwrap()
+}
+
+fn nothing() -> Arc<Scripted> {
+    Scripted::new(|_, schema| {
+        if schema["properties"]["row"].is_object() {
+            r#"{"row": 0}"#.to_owned()
+        } else {
+            r#"{"statements": []}"#.to_owned()
+        }
+    })
+}
+
+/// Every calculated answer must be right: a model that never answers leaves only those.
+#[test]
+fn calculated_answers_are_right() {
+    let file = std::fs::read_to_string(sample_folder().join("answers.jsonl")).unwrap();
+    let mut right = 0;
+    let mut wrong = Vec::new();
+    for line in file.lines() {
+        let known: Value = serde_json::from_str(line).unwrap();
+        let question = known["question"].as_str().unwrap();
+        let answer = ask(nothing(), question);
+        let Some(calculation) = &answer.calculation else {
+            continue;
+        };
+        let result: f64 = calculation.result.to_string().parse().unwrap();
+        let holds = known["value"].as_f64().is_some_and(|value| {
+            // A share may be known as a part of one and asked for in hundredths.
+            [value, value * 100.0]
+                .iter()
+                .any(|v| (v - result).abs() <= 0.05_f64.max(0.0006 * v.abs()))
+        });
+        let cited = answer.footnotes.iter().all(|footnote| footnote.verified)
+            && answer.statements.iter().all(|statement| statement.verified);
+        if holds && cited {
+            right += 1;
+        } else {
+            wrong.push(format!(
+                "{} {question}\n  known {} got {} ({:?})",
+                known["id"], known["answer"], answer.text, answer.statements
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{right} right, but:\n{}",
+        wrong.join("\n")
+    );
+    assert!(right >= 44, "only {right} answers were calculated");
+}
+
+#[test]
+fn the_working_is_shown_and_its_figures_are_facts() {
+    let answer = ask(
+        nothing(),
+        "What was the current ratio of ZZAQ at the end of fiscal 2024?",
+    );
+    let calculation = answer.calculation.unwrap();
+    assert_eq!(calculation.steps[0].expression, "1,473 / 557");
+    assert_eq!(calculation.shown, "2.64");
+    assert!(
+        calculation
+            .inputs
+            .iter()
+            .all(|i| i.chosen_by == ChosenBy::Fact)
+    );
+    assert_eq!(answer.footnotes.len(), 2);
+    assert!(answer.footnotes[0].concept.as_deref() == Some("us-gaap:AssetsCurrent"));
+    assert!(answer.footnotes[0].quote.contains("1,473"));
+}
+
+const BACKLOG: &str = "What was Aquillon's backlog at the end of fiscal 2024?";
+
+/// The first line shown that holds the text, as the script's way to read the prompt.
+fn line_with(prompt: &str, text: &str) -> String {
+    let line = prompt.lines().find(|line| line.contains(text));
+    let line = line.unwrap_or_else(|| panic!("{text:?} is not in the prompt:\n{prompt}"));
+    line.split(':').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_true_statement_keeps_its_footnote() {
+    let model = Scripted::new(|prompt, _| {
+        let line = line_with(prompt, "1,964");
+        format!(
+            r#"{{"statements":[{{"lines":["{line}"],"text":"Aquillon's backlog was $1,964 million at the end of fiscal 2024."}}]}}"#
+        )
+    });
+    let answer = ask(model, BACKLOG);
+    assert_eq!(answer.statements.len(), 1);
+    assert!(answer.statements[0].verified);
+    assert!(answer.text.ends_with("[1]"), "{}", answer.text);
+    let footnote = &answer.footnotes[0];
+    assert!(footnote.verified && footnote.quote.contains("1,964"));
+    let filing = footnote_index::SearchBackend::filing(&*SAMPLE.corpus, &footnote.accession);
+    let filing = filing.unwrap().unwrap();
+    assert_eq!(
+        footnote.span.of(&filing.text),
+        Some(footnote.quote.as_str())
+    );
+}
+
+#[test]
+fn an_invented_number_is_removed_and_the_quote_stands_instead() {
+    let model = Scripted::new(|prompt, _| {
+        let line = line_with(prompt, "1,964");
+        format!(
+            r#"{{"statements":[{{"lines":["{line}"],"text":"Aquillon's backlog was $2,511 million."}}]}}"#
+        )
+    });
+    let answer = ask(model, BACKLOG);
+    assert_eq!(answer.removed.len(), 1);
+    assert!(answer.removed[0].reason.contains("$2,511 million"));
+    assert!(!answer.text.contains("2,511"), "{}", answer.text);
+    assert!(answer.text.contains("1,964"), "{}", answer.text);
+}
+
+#[test]
+fn output_cut_off_is_no_answer() {
+    let answer = ask(
+        Scripted::new(|_, _| r#"{"statements":[{"li"#.to_owned()),
+        BACKLOG,
+    );
+    assert!(answer.statements.is_empty());
+    assert!(answer.not_found.is_some());
+    assert_eq!(answer.removed.len(), 1);
+}
+
+#[test]
+fn not_found_says_what_was_searched() {
+    let never = Scripted::new(|_, _| panic!("no model is needed to see that a year is missing"));
+    let answer = ask(never, "What were Aquillon's net sales in fiscal 2015?");
+    let searched = answer.not_found.unwrap();
+    assert_eq!(searched.companies, ["Aquillon Thermal Systems, Inc."]);
+    assert_eq!(searched.periods, ["FY2015"]);
+    assert!(
+        searched.reason.contains("not for FY2015"),
+        "{}",
+        searched.reason
+    );
+
+    let answer = ask(
+        nothing(),
+        "What did Zephyrion Mining say about its quarries?",
+    );
+    let searched = answer.not_found.unwrap();
+    assert!(searched.reason.contains("Zephyrion"), "{}", searched.reason);
+
+    let mut question = Question::new(BACKLOG).unwrap();
+    question.scope = AskedScope {
+        tickers: vec!["NONE".parse().unwrap()],
+        ..AskedScope::default()
+    };
+    let answer = agent(nothing()).ask(&question, &mut |_| {}).unwrap();
+    assert_eq!(answer.not_found.unwrap().companies, ["NONE"]);
+}
+
+#[test]
+fn an_empty_corpus_is_an_error_with_its_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Importer::open(folder.path()).unwrap());
+    let corpus = Arc::new(Corpus::open(folder.path()).unwrap());
+    let agent = Agent::new(corpus, nothing(), Arc::new(FixedOrder::default()));
+    let mut last = None;
+    let error = agent
+        .ask(&Question::new(BACKLOG).unwrap(), &mut |event| {
+            last = Some(event)
+        })
+        .unwrap_err();
+    assert!(matches!(error, AgentError::EmptyCorpus));
+    assert!(error.to_string().contains("footnote corpus import"));
+    assert!(matches!(
+        last,
+        Some(Event {
+            step: Step::Error { .. },
+            ..
+        })
+    ));
+}
+
+/// Events and answers are what `--json` prints and what traces keep: they read back as they were.
+#[test]
+fn events_and_answers_survive_json() {
+    let mut events = Vec::new();
+    let question = Question::new("What was the current ratio of ZZAQ at the end of fiscal 2024?");
+    let answer = agent(nothing())
+        .ask(&question.unwrap(), &mut |event| events.push(event))
+        .unwrap();
+    let tags: Vec<String> = events
+        .iter()
+        .map(|event| {
+            serde_json::to_value(event).unwrap()["event"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(
+        tags,
+        [
+            "scope",
+            "doc_types",
+            "passages",
+            "plan",
+            "figure",
+            "figure",
+            "citation",
+            "citation",
+            "answer"
+        ]
+    );
+    let back: Answer = serde_json::from_str(&serde_json::to_string(&answer).unwrap()).unwrap();
+    assert_eq!(back, answer);
+    assert_eq!(answer.trace.events.len(), events.len() - 1);
+}
