@@ -1,7 +1,10 @@
 //! The agent over the sample corpus of invented companies, whose every right answer is known: by
 //! calculation without any model, and with a scripted model whose answers the checker has to judge.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests panic where the test has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests panic where the test has failed"
+)]
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

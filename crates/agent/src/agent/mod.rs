@@ -9,12 +9,15 @@ mod compute;
 mod excerpts;
 mod notes;
 mod recorder;
+mod say;
 mod sources;
 mod write;
 
 use std::sync::Arc;
 
-use footnote_engine::LanguageModel;
+use footnote_engine::{
+    FinishReason, GenerateEvent, GenerateRequest, Grammar, LanguageModel, Message, Prompt, Role,
+};
 use footnote_filings::{DocType, FilingMeta, FiscalPeriod};
 use footnote_index::{Filter, SearchBackend};
 
@@ -328,6 +331,47 @@ impl Agent {
             removed: recorder.removed(),
             trace: recorder.finish(),
         }
+    }
+}
+
+impl Work<'_, '_> {
+    /// Asks the model for a JSON document of a schema.
+    pub(super) fn generate(
+        &mut self,
+        system: &str,
+        user: &str,
+        schema: serde_json::Value,
+        max_tokens: usize,
+        stream: bool,
+    ) -> Result<String, AgentError> {
+        let prompt = Prompt::Chat(vec![
+            Message::new(Role::System, system),
+            Message::new(Role::User, user),
+        ]);
+        let mut request = GenerateRequest::new(prompt, max_tokens);
+        request.grammar = Some(Grammar::JsonSchema(schema));
+        let mut text = String::new();
+        for event in self.model.generate(request)? {
+            match event? {
+                GenerateEvent::Text(more) => {
+                    text.push_str(&more);
+                    if stream {
+                        self.recorder.token(more);
+                    }
+                }
+                GenerateEvent::Done(finish, usage) => {
+                    let trace = &mut self.recorder.trace;
+                    trace.model_calls += 1;
+                    trace.tokens_in += usage.tokens_in;
+                    trace.tokens_out += usage.tokens_out;
+                    if finish == FinishReason::Cancelled {
+                        return Err(footnote_engine::EngineError::Stopped.into());
+                    }
+                    return Ok(text);
+                }
+            }
+        }
+        Err(footnote_engine::EngineError::Stopped.into())
     }
 }
 
