@@ -1,6 +1,8 @@
 //! Sections of real filings against the gold lists: every prescribed heading at its place, none from a
 //! table of contents, and nested titles of one filing.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -1,6 +1,7 @@
 //! Reads the cover page: what a filing without inline XBRL says of itself in words.
 
 use crate::input::clean::floor_boundary;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use jiff::ToSpan;
@@ -86,9 +87,10 @@ pub(super) fn first_symbol(text: &str) -> Option<Ticker> {
 /// Reads the cover of `text`; `form` is what is already known.
 pub(super) fn read(text: &str, form: Option<&Form>) -> Known {
     let cover = prefix(text, COVER_BYTES);
-    let form = form.cloned().or_else(|| stated_form(cover));
-    let doc_type = form.as_ref().and_then(Form::doc_type);
-    let is_exhibit = form.as_ref().is_some_and(|f| f.as_str().starts_with("EX-"));
+    let is_exhibit = form.is_some_and(|f| f.as_str().starts_with("EX-"));
+    // A press release speaks of the forms it was not filed as.
+    let stated = if is_exhibit { None } else { stated_form(cover) };
+    let doc_type = form.or(stated.as_ref()).and_then(Form::doc_type);
     let mut known = Known {
         company: company(cover),
         ticker: TRADING.captures(cover).and_then(|found| {
@@ -96,7 +98,7 @@ pub(super) fn read(text: &str, form: Option<&Form>) -> Known {
             symbol.as_str().parse().ok()
         }),
         cik: CIK.captures(cover).and_then(|found| found[1].parse().ok()),
-        form,
+        form: stated,
         ..Known::default()
     };
     if is_exhibit {
@@ -117,7 +119,9 @@ pub(super) fn read(text: &str, form: Option<&Form>) -> Known {
             known.period_end = event_date(cover);
         }
         Some(DocType::Def14a) => {
-            known.fiscal_period = proxy_year(text).map(FiscalPeriod::year);
+            let year = proxy_year(text);
+            known.fiscal_period = year.map(FiscalPeriod::year);
+            known.period_end = year.and_then(|year| year_end(text, year));
         }
         _ => {}
     }
@@ -258,30 +262,51 @@ fn proxy_year(text: &str) -> Option<u16> {
             r"(?i)\b((?:19|20)\d\d)\s+(?:annual|special)\s+(?:general\s+)?meeting|(?:annual|special)\s+meeting[^\n]{0,120}?\b((?:19|20)\d\d)\b",
         )
     });
-    let most = |words: &Regex, sample: &str| {
-        let mut counts = std::collections::BTreeMap::<u16, usize>::new();
+    let counts = |words: &Regex, sample: &str| {
+        let mut counts = BTreeMap::<u16, usize>::new();
         for found in words.captures_iter(sample) {
-            let year = found
-                .get(1)
-                .or_else(|| found.get(2))?
-                .as_str()
-                .parse()
-                .ok()?;
-            *counts.entry(year).or_default() += 1;
+            let year = found.get(1).or_else(|| found.get(2));
+            if let Some(year) = year.and_then(|year| year.as_str().parse().ok()) {
+                *counts.entry(year).or_default() += 1;
+            }
         }
         counts
-            .into_iter()
-            .max_by_key(|(_, count)| *count)
-            .map(|(year, _)| year)
     };
-    let meeting = most(&MEETING, prefix(text, 40 << 10));
-    let fiscal = most(&FISCAL, prefix(text, 600 << 10));
+    let most = |counts: &BTreeMap<u16, usize>| {
+        counts
+            .iter()
+            .max_by_key(|(_, count)| **count)
+            .map(|(year, _)| *year)
+    };
+    let meeting = most(&counts(&MEETING, prefix(text, 40 << 10)));
+    let fiscal_counts = counts(&FISCAL, prefix(text, 600 << 10));
+    let fiscal = most(&fiscal_counts);
     match (meeting, fiscal) {
-        // Pay is reported for the year before the meeting, or for the fiscal year that ended in it.
-        (Some(meeting), Some(fiscal)) if fiscal == meeting || fiscal + 1 == meeting => Some(fiscal),
+        // Pay is reported for the year before the meeting, or for the fiscal year that ended in the
+        // meeting's own; a few mentions of the year to come do not make it that.
+        (Some(meeting), Some(fiscal)) if fiscal == meeting && fiscal_counts[&fiscal] >= 5 => {
+            Some(fiscal)
+        }
         (Some(meeting), _) => Some(meeting - 1),
         (None, fiscal) => fiscal,
     }
+}
+
+/// The last day of fiscal `year`, as a text that says "year ended …" most often gives it.
+fn year_end(text: &str, year: u16) -> Option<Date> {
+    static ENDED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\byear\s+end(?:ed|ing)\s"));
+    let sample = prefix(text, 600 << 10);
+    let mut counts = BTreeMap::<Date, usize>::new();
+    for found in ENDED.find_iter(sample) {
+        let next = dates(prefix(&sample[found.end()..], 20)).next();
+        if let Some((_, date)) = next.filter(|(_, d)| u16::try_from(d.year()) == Ok(year)) {
+            *counts.entry(date).or_default() += 1;
+        }
+    }
+    counts
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(date, _)| date)
 }
 
 #[cfg(test)]

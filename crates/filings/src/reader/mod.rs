@@ -224,11 +224,6 @@ fn read_filing(
         .or_else(|| facts.form.clone())
         .or_else(|| exhibit_in_name(around.path));
     let cover = meta::from_cover(&body.text, form.as_ref());
-    // `from_cover` hands a form it was given back; only what the file itself says may disagree.
-    let cover = Known {
-        form: cover.form.filter(|_| form.is_none()),
-        ..cover
-    };
     let mut known: Vec<Known> = around.header.into_iter().collect();
     known.push(facts);
     known.push(Known {

@@ -5,10 +5,11 @@
 //! form's order with text between them: the best chain over all candidates, found by dynamic
 //! programming. A strong heading that fits no chain is kept as out of order.
 
-use super::candidates::{Candidate, Claim};
+use super::candidates::{Candidate, Claim, fold};
 use super::catalogue::Item;
 
-/// A candidate taken as the heading of the items `first..=last` of the catalogue.
+/// A candidate taken as the heading of the item at `first` of the catalogue, and of further ones up to
+/// `last` where it names them ("Items 1 and 2"); its place in the order is that of the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Chosen {
     pub(super) candidate: usize,
@@ -37,7 +38,7 @@ fn options(index: usize, candidate: &Candidate, form: &[Item]) -> Vec<Chosen> {
     let has_words = |item: &Item| {
         item.words
             .iter()
-            .any(|words| candidate.words.contains(words))
+            .any(|words| candidate.words.contains(&fold(words)))
     };
     match &candidate.claim {
         Claim::Part(part) => form
@@ -93,17 +94,13 @@ fn options(index: usize, candidate: &Candidate, form: &[Item]) -> Vec<Chosen> {
 
 /// Whether a heading without a number is nothing but an item's title.
 fn is_title(words: &str, item: &Item) -> bool {
-    let bare: String = words
-        .chars()
-        .filter(|c| c.is_alphabetic() || matches!(c, ' ' | '’'))
-        .collect();
-    let bare = bare.trim();
     item.words.iter().any(|title| {
+        let title = fold(title);
         // Long titles are told by their beginning, short ones must be all there is.
-        if title.len() >= 12 {
-            bare.starts_with(title) && bare.len() <= title.len() + 90
+        if title.len() >= 11 {
+            words.starts_with(&title) && words.len() <= title.len() + 80
         } else {
-            bare == *title || bare == "properties" && *title == "propert"
+            words == title || (words == "properties" && title == "propert")
         }
     })
 }
@@ -138,7 +135,7 @@ pub(super) fn choose(candidates: &[Candidate], form: &[Item], text_len: usize) -
     for (index, this) in all.iter().enumerate() {
         let mut value = (this.score, None);
         for (before, previous) in all[..index].iter().enumerate() {
-            if previous.last < this.first && end(previous) <= start(this) {
+            if previous.first < this.first && end(previous) <= start(this) {
                 let gap = start(this) - end(previous);
                 let total = best[before].0 + gap_bonus(gap) + this.score;
                 if total > value.0 {
@@ -192,6 +189,16 @@ fn add_strays(all: &[Chosen], candidates: &[Candidate], chain: &mut Vec<Chosen>)
         }
     }
     chain.sort_by_key(|c| candidates[c.candidate].heading.start);
+}
+
+/// The catalogue places of all items that a chosen heading names.
+pub(super) fn named(chosen: &Chosen, candidate: &Candidate, form: &[Item]) -> Vec<usize> {
+    let Claim::Item { numbers, .. } = &candidate.claim else {
+        return vec![chosen.first];
+    };
+    (chosen.first..=chosen.last)
+        .filter(|at| *at == chosen.first || numbers.iter().any(|n| n == form[*at].number))
+        .collect()
 }
 
 /// 0 to 1 from a score: a plain bold heading with the item's words has about 6.

@@ -36,7 +36,7 @@ pub(super) struct Candidate {
     pub(super) heading: Span,
     /// The heading in one line.
     pub(super) title: String,
-    /// The words behind the number, lower case, straight apostrophes turned.
+    /// The letters behind the number, lower case: filing agents' software breaks words with blanks.
     pub(super) words: String,
     /// How much it looks like a heading, whatever it heads.
     pub(super) looks: f32,
@@ -52,7 +52,7 @@ static ITEM: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static PART: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)^[\W_]{0,4}part\s+(iv|i{1,3}|[1-4])(?:$|[\s.,:;|—–\-]+)(.{0,60})$")
+    pattern(r"(?i)^[\W_]{0,4}part\s+(i\s?v|i(?:\s?i){0,2}|[1-4])(?:$|[\s.,:;|—–\-]+)(.{0,60})$")
 });
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)(\d{1,2})\s?([a-d]\b)?"));
 /// What follows the words of a cross reference: `Item 7 of this report`, `Item 1A in our Form 10-K`.
@@ -156,7 +156,8 @@ fn table_rows(text: &str, block: &Block, inside: &str, found: &mut Vec<Candidate
 }
 
 fn part_number(text: &str) -> Option<u8> {
-    match text.to_ascii_lowercase().as_str() {
+    // Words broken by the filing agent's software: `PART I I`.
+    match text.to_ascii_lowercase().replace(' ', "").as_str() {
         "i" | "1" => Some(1),
         "ii" | "2" => Some(2),
         "iii" | "3" => Some(3),
@@ -165,10 +166,12 @@ fn part_number(text: &str) -> Option<u8> {
     }
 }
 
-fn fold(text: &str) -> String {
-    text.to_lowercase()
-        .replace(['\'', '‘', '`'], "’")
-        .replace(" | ", " ")
+/// The letters of `text` in lower case.
+pub(super) fn fold(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_alphabetic())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 fn read(
@@ -227,7 +230,10 @@ fn read(
         looks += 0.7;
     }
     if let Claim::Item { .. } = claim {
-        if REFERENCE.is_match(prefix(rest, 140)) {
+        // A heading run into its paragraph ends with its first stop; what follows may say anything.
+        let own = prefix(rest, 140);
+        let own = own.find(". ").map_or(own, |stop| &own[..stop]);
+        if REFERENCE.is_match(own) {
             looks -= 3.0;
         }
         // `item 7` in small letters opens a sentence's continuation, not a section.
@@ -248,7 +254,7 @@ fn read(
         words = fold(&title);
     }
     // The words of a heading may stand in a block of their own below the number.
-    if words.chars().filter(|c| c.is_alphabetic()).count() < 3
+    if words.chars().count() < 3
         && !matches!(claim, Claim::Part(_) | Claim::Signatures)
         && let Some(next) = next
         && let Some(below) = next.span.of(text)
@@ -353,7 +359,9 @@ fn penalise_lists(text: &str, candidates: &mut [Candidate]) {
         listed.append(&mut run);
     }
     for index in listed {
-        candidates[index].looks -= 3.5;
+        // At the end of a filing several items may share one paragraph below their headings.
+        let is_early = candidates[index].heading.start < text.len() / 5;
+        candidates[index].looks -= if is_early { 3.5 } else { 1.5 };
     }
 }
 

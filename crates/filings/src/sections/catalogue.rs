@@ -154,7 +154,7 @@ pub(super) const QUARTERLY: &[Item] = &[
         "2",
         &["management’s discussion", "discussion and analysis"],
         true,
-        (2_000, 600_000),
+        (2_000, 900_000),
     ),
     item(1, "3", &["quantitative"], false, (20, 120_000)),
     item(1, "4", &["controls and procedures"], false, (100, 60_000)),

@@ -39,7 +39,13 @@ pub(super) fn sections(text: &str, blocks: &[Block], warnings: &mut Vec<Warning>
             }
         } else {
             match CURRENT_OLD.iter().find(|(n, _)| *n == number) {
-                Some((_, words)) if words.iter().any(|w| candidate.words.contains(w)) => 3.0,
+                Some((_, words))
+                    if words
+                        .iter()
+                        .any(|w| candidate.words.contains(&candidates::fold(w))) =>
+                {
+                    3.0
+                }
                 Some(_) => -1.0,
                 None => continue,
             }

@@ -96,22 +96,15 @@ fn ordered(
                     && m.is_part == form[choice.first].number.is_empty()
             })
             .map_or(candidate.heading, |(_, span)| *span);
-        let items = form
-            .iter()
-            .enumerate()
-            .take(choice.last + 1)
-            .skip(choice.first);
-        found.extend(
-            items
-                .filter(|(_, item)| !item.number.is_empty())
-                .map(|(at, _)| Found {
-                    at,
-                    span,
-                    heading_end: candidate.heading.end,
-                    in_order: choice.in_order,
-                    candidate,
-                }),
-        );
+        let items = assign::named(choice, candidate, form);
+        let items = items.into_iter().filter(|at| !form[*at].number.is_empty());
+        found.extend(items.map(|at| Found {
+            at,
+            span,
+            heading_end: candidate.heading.end,
+            in_order: choice.in_order,
+            candidate,
+        }));
     }
     check::check(text, form, with_part, &found, warnings);
     let mut sections = Vec::new();
@@ -138,10 +131,10 @@ fn ordered(
             let combined = chosen
                 .iter()
                 .find(|c| candidates[c.candidate].heading.start == mark.start && c.last > c.first);
-            for at in combined.map_or(0..0, |c| c.first + 1..c.last + 1) {
-                if form[at].number.is_empty() {
-                    continue;
-                }
+            let further = combined.map_or_else(Vec::new, |c| {
+                assign::named(c, &candidates[c.candidate], form).split_off(1)
+            });
+            for at in further {
                 let id = check::name(form, at, with_part);
                 sections.push(Section {
                     id: id.clone(),
@@ -260,4 +253,128 @@ fn close(marks: &[Mark], text_len: usize) -> Vec<Span> {
             Span::new(mark.start, end.max(mark.start))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    /// The level-1 sections of an HTML body, with their first words, and the warnings' codes.
+    fn check(form: &str, html: &str, expected: &Expect) {
+        let (document, _) = crate::read_html(&format!("<html><body>{html}</body></html>"));
+        let (sections, warnings) = find(&Form::new(form), &document.text, &document.blocks);
+        let mut shown: Vec<String> = sections
+            .iter()
+            .filter(|s| s.level == 1)
+            .map(|s| {
+                let body: String = s
+                    .span
+                    .of(&document.text)
+                    .unwrap_or_default()
+                    .replace('\n', "/");
+                let tail = body.chars().rev().take(12).collect::<Vec<_>>();
+                let tail: String = tail.into_iter().rev().collect();
+                format!("{} = {} … {tail}", s.path.join(" > "), s.title)
+            })
+            .collect();
+        // Invented filings are short: what is small or missing is not what is tested here.
+        shown.extend(
+            warnings
+                .iter()
+                .filter(|w| {
+                    !matches!(
+                        w.code,
+                        WarningCode::SectionSmall | WarningCode::SectionMissing
+                    )
+                })
+                .map(|w| w.message.clone()),
+        );
+        expected.assert_eq(&shown.join("\n"));
+    }
+
+    const PROSE: &str = "<p>Quills are made of feathers, and feathers come from geese; see Item 7 of this report. The company has sold them for a hundred years in many countries and hopes to go on.</p>";
+
+    #[test]
+    fn contents_references_and_running_heads_are_no_sections() {
+        check(
+            "10-K",
+            &format!(
+                "<table><tr><td>Item 1.</td><td>Business</td><td>3</td></tr><tr><td>Item 1A.</td><td>Risk Factors</td><td>9</td></tr><tr><td>Item 7.</td><td>Discussion and Analysis</td><td>12</td></tr></table>\
+                 <p>Item 1. Business 3</p><p>Item 1A. Risk Factors 9</p><p>Item 2. Properties 11</p>\
+                 <p><b>PART I</b></p><p><b>Item 1. Business</b></p>{PROSE}<p>Item 1. Business (continued)</p>{PROSE}\
+                 <p><b>Item 1A. Risk Factors</b></p>{PROSE}<p>Item 1A of our annual report tells of risks.</p>{PROSE}\
+                 <p><b>Item 2.</b></p><p><b>Properties</b></p>{PROSE}<p><b>SIGNATURES</b></p><p>Ada Quill</p>"
+            ),
+            &expect![[r#"
+                Part I = PART I … s to go on./
+                Part I > Item 1 = Item 1. Business … s to go on./
+                Part I > Item 1A = Item 1A. Risk Factors … s to go on./
+                Part I > Item 2 = Item 2. Properties … s to go on./
+                Signatures = SIGNATURES … ES/Ada Quill"#]],
+        );
+    }
+
+    #[test]
+    fn headings_in_cells_combined_and_out_of_order() {
+        check(
+            "10-K",
+            &format!(
+                "<table><tr><td><b>Items 1 and 2.</b></td><td><b>Business and Properties</b></td></tr></table>{PROSE}\
+                 <p><b>Item 1A. Risk Factors</b></p>{PROSE}\
+                 <p><b>Item 3. Legal Proceedings</b></p>\
+                 <p><b>Item 7. Management's Discussion and Analysis</b></p>{PROSE}\
+                 <p><b>Item 6. Selected Financial Data</b></p>{PROSE}\
+                 <p><b>Item 8. Financial Statements and Supplementary Data</b></p>{PROSE}"
+            ),
+            &expect![[r#"
+                Part I = Part I … Proceedings/
+                Part I > Item 1 = Items 1 and 2. Business and Properties … s to go on./
+                Part I > Item 2 = Items 1 and 2. Business and Properties … s to go on./
+                Part I > Item 1A = Item 1A. Risk Factors … s to go on./
+                Part I > Item 3 = Item 3. Legal Proceedings … Proceedings/
+                Part II = Part II … es to go on.
+                Part II > Item 7 = Item 7. Management's Discussion and Analysis … s to go on./
+                Part II > Item 6 = Item 6. Selected Financial Data … s to go on./
+                Part II > Item 8 = Item 8. Financial Statements and Supplementary Data … es to go on.
+                Item 3 holds nothing besides its heading
+                Item 7 stands out of the form's order"#]],
+        );
+    }
+
+    #[test]
+    fn quarterly_items_are_told_apart_by_their_words() {
+        check(
+            "10-Q",
+            &format!(
+                "<p><b>Item 1. Financial Statements</b></p>{PROSE}<p><b>Item 2. Management’s Discussion and Analysis</b></p>{PROSE}\
+                 <p><b>PART I I. OTHER INFORMATION</b></p><p><b>Item 1. Legal Proceeding s</b></p>{PROSE}\
+                 <p><b>Item 2. Unregistered Sales of Equity Securities</b></p>{PROSE}<p><b>Item 6. Exhibits</b></p>{PROSE}"
+            ),
+            &expect![[r#"
+                Part I = Part I … s to go on./
+                Part I > Part I Item 1 = Item 1. Financial Statements … s to go on./
+                Part I > Part I Item 2 = Item 2. Management’s Discussion and Analysis … s to go on./
+                Part II = PART I I. OTHER INFORMATION … es to go on.
+                Part II > Part II Item 1 = Item 1. Legal Proceeding s … s to go on./
+                Part II > Part II Item 2 = Item 2. Unregistered Sales of Equity Securities … s to go on./
+                Part II > Part II Item 6 = Item 6. Exhibits … es to go on."#]],
+        );
+    }
+
+    #[test]
+    fn current_reports_keep_their_own_order() {
+        check(
+            "8-K",
+            &format!(
+                "<p>Item 2.02 and Item 9.01 below</p><p><b>Item 2.02 Results of Operations and Financial Condition.</b></p>{PROSE}\
+                 <p><b>Item 9.01. Financial Statements and Exhibits</b></p>{PROSE}<p><b>SIGNATURE</b></p><p>Ada</p>"
+            ),
+            &expect![[r#"
+                Item 2.02 = Item 2.02 Results of Operations and Financial Condition. … s to go on./
+                Item 9.01 = Item 9.01. Financial Statements and Exhibits … s to go on./
+                Signatures = SIGNATURE … IGNATURE/Ada"#]],
+        );
+    }
 }
