@@ -121,7 +121,7 @@ pub(super) fn read(text: &str, form: Option<&Form>) -> Known {
         Some(DocType::Def14a) => {
             let year = proxy_year(text);
             known.fiscal_period = year.map(FiscalPeriod::year);
-            known.period_end = year.and_then(|year| year_end(text, year));
+            known.period_end = year.and_then(|year| year_end(text, Some(year)));
         }
         _ => {}
     }
@@ -281,25 +281,29 @@ fn proxy_year(text: &str) -> Option<u16> {
     let meeting = most(&counts(&MEETING, prefix(text, 40 << 10)));
     let fiscal_counts = counts(&FISCAL, prefix(text, 600 << 10));
     let fiscal = most(&fiscal_counts);
-    match (meeting, fiscal) {
-        // Pay is reported for the year before the meeting, or for the fiscal year that ended in the
-        // meeting's own; a few mentions of the year to come do not make it that.
-        (Some(meeting), Some(fiscal)) if fiscal == meeting && fiscal_counts[&fiscal] >= 5 => {
-            Some(fiscal)
-        }
-        (Some(meeting), _) => Some(meeting - 1),
-        (None, fiscal) => fiscal,
+    let Some(meeting) = meeting else {
+        return fiscal;
+    };
+    // Pay is reported for the year before the meeting, or for the fiscal year that ended in the
+    // meeting's own. A dated year end tells; a mention of the year to come does not.
+    let mentions = |year| fiscal_counts.get(&year).copied().unwrap_or(0);
+    match year_end(text, None).and_then(|end| u16::try_from(end.year()).ok()) {
+        Some(ended) if ended == meeting || ended + 1 == meeting => Some(ended),
+        _ if fiscal == Some(meeting) && mentions(meeting) > 4 * mentions(meeting - 1) => fiscal,
+        _ => Some(meeting - 1),
     }
 }
 
-/// The last day of fiscal `year`, as a text that says "year ended …" most often gives it.
-fn year_end(text: &str, year: u16) -> Option<Date> {
-    static ENDED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\byear\s+end(?:ed|ing)\s"));
+/// The last day of a fiscal year (of `year`, if given), as a text that says "year ended …" most often
+/// gives it.
+fn year_end(text: &str, year: Option<u16>) -> Option<Date> {
+    static ENDED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\byear\s+ended\s"));
     let sample = prefix(text, 600 << 10);
     let mut counts = BTreeMap::<Date, usize>::new();
     for found in ENDED.find_iter(sample) {
         let next = dates(prefix(&sample[found.end()..], 20)).next();
-        if let Some((_, date)) = next.filter(|(_, d)| u16::try_from(d.year()) == Ok(year)) {
+        let fits = |day: &Date| year.is_none_or(|year| u16::try_from(day.year()) == Ok(year));
+        if let Some((_, date)) = next.filter(|(_, date)| fits(date)) {
             *counts.entry(date).or_default() += 1;
         }
     }
