@@ -11,6 +11,7 @@ mod error;
 mod event;
 pub mod features;
 mod figures;
+mod model_ranker;
 mod number;
 mod question;
 pub mod rank;
@@ -27,6 +28,7 @@ pub use checker::{Evidence, Verdict, check_statement, locate};
 pub use doctype::{DocTypeRanker, DocTypeRanking, FixedOrder};
 pub use error::AgentError;
 pub use event::{Event, PassageShown, Step};
+pub use model_ranker::ModelRanker;
 pub use number::{
     Agreement, NumberInText, Scale, Show, Unit, agree, grouped, numbers_in, round, stated_scale,
 };
