@@ -149,6 +149,9 @@ pub enum CorpusCommand {
         /// Files and folders
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
+        /// Import again what is there unchanged (after an update of Footnote's readers)
+        #[arg(long)]
+        force: bool,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
@@ -193,9 +196,9 @@ pub struct GetArgs {
         value_name = "F"
     )]
     pub forms: Vec<String>,
-    /// Only filings made in this year or later
-    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(u16).range(1993..=2100))]
-    pub since: Option<u16>,
+    /// Only filings made on this day or later: 2022, 2022-06 or 2022-06-30
+    #[arg(long, value_name = "DAY", default_value = "2020")]
+    pub since: String,
     /// Name and address that SEC demands, e.g. "Jane Doe jane@example.com"
     #[arg(long, env = "FOOTNOTE_EDGAR_USER_AGENT", value_name = "TEXT")]
     pub user_agent: Option<String>,

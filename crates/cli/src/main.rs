@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod home;
 mod output;
+mod setup;
 
 use std::process::ExitCode;
 

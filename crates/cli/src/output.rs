@@ -119,11 +119,6 @@ impl Output {
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
-
-    /// Whether a person watches standard error.
-    pub fn is_live(&self) -> bool {
-        self.live
-    }
 }
 
 /// Whether an error is only that nobody reads the output any more.

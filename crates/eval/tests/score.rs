@@ -1,5 +1,7 @@
 //! Whole files scored: the clear rule for every kind of bad input.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 use std::fs;
 use std::path::PathBuf;
 

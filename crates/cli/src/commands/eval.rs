@@ -3,9 +3,11 @@
 use footnote_eval::{Report, Task};
 
 use crate::args::{ScoreArgs, TaskName};
+use crate::commands::Context;
 use crate::output::{Outcome, Output};
 
-pub fn score(args: &ScoreArgs, output: &Output) -> anyhow::Result<Outcome> {
+pub fn score(args: &ScoreArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let output = &context.output;
     let task = match args.task {
         TaskName::DocTypes => Task::DocTypes,
         TaskName::Passages => Task::Passages,

@@ -1,11 +1,31 @@
 //! One module a command: turns arguments into library calls and shows what comes back.
 
+pub mod ask;
+pub mod corpus;
+mod doctor;
+mod edgar;
+pub mod engine;
 mod eval;
+pub mod models;
+mod rank;
+mod retrieve;
+mod search;
 
 use std::fmt;
 
-use crate::args::{Cli, Command, EvalCommand};
+use crate::args::{Cli, Command, EvalCommand, RankCommand};
+use crate::home::Home;
 use crate::output::{Outcome, Output};
+
+/// What every command needs to know.
+pub struct Context {
+    /// Where things are kept.
+    pub home: Home,
+    /// Whether the network is forbidden.
+    pub offline: bool,
+    /// Where things are said.
+    pub output: Output,
+}
 
 /// Wrong usage that clap could not see; exit code 2.
 #[derive(Debug)]
@@ -21,8 +41,20 @@ impl std::error::Error for Usage {}
 
 /// Runs the command that was typed.
 pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Outcome> {
+    let context = Context {
+        home: Home::new(cli.global.home)?,
+        offline: cli.global.offline,
+        output: output.clone(),
+    };
     match cli.command {
-        Command::Eval(EvalCommand::Score(args)) => eval::score(&args, output),
-        other => anyhow::bail!("{other:?} is not built yet"),
+        Command::Ask(args) => ask::run(&args, &context),
+        Command::Search(args) => search::run(&args, &context),
+        Command::Corpus(command) => corpus::run(&command, &context),
+        Command::Models(command) => models::run(&command, &context),
+        Command::Engine(command) => engine::run(&command, &context),
+        Command::Retrieve(args) => retrieve::run(&args, &context),
+        Command::Rank(RankCommand::DocTypes(args)) => rank::doc_types(&args, &context),
+        Command::Eval(EvalCommand::Score(args)) => eval::score(&args, &context),
+        Command::Doctor(flag) => doctor::run(&flag, &context),
     }
 }

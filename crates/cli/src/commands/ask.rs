@@ -1,0 +1,198 @@
+//! `ask`: a question in, its steps as they happen, then the answer with numbered footnotes.
+
+use footnote_agent::{Answer, AskedScope, Event, Footnote, NotFound, Question, Step};
+use footnote_filings::{DocType, Form, Ticker};
+
+use crate::args::{AskArgs, ScopeArgs};
+use crate::commands::{Context, Usage};
+use crate::output::{Outcome, Output};
+use crate::setup;
+
+pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let output = &context.output;
+    let question = Question {
+        text: args.question.clone(),
+        scope: scope(&args.scope)?,
+    };
+    // What is wrong with a question is said before a gigabyte is fetched for it.
+    question.check().map_err(|error| Usage(error.to_string()))?;
+    let agent = setup::agent(args.model.as_deref(), context)?;
+
+    let mut failed = Ok(());
+    let answer = agent.ask(&question, &mut |event: Event| {
+        if args.stream && failed.is_ok() {
+            failed = output.json_line(&event);
+        } else if !args.json {
+            if let Some(line) = step_line(&event) {
+                output.step(&line);
+            }
+        }
+    })?;
+    failed?;
+    if args.json {
+        output.json(&answer)?;
+    } else if !args.stream {
+        print(&answer, output)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The typed scope of the flags.
+pub fn scope(args: &ScopeArgs) -> anyhow::Result<AskedScope> {
+    let usage = |error: footnote_filings::FilingsError| Usage(error.to_string());
+    let tickers = args
+        .ticker
+        .iter()
+        .map(|ticker| ticker.parse::<Ticker>())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(usage)?;
+    // Checked for being one of the five kinds, so that a slip of the pen is an error and not an
+    // empty result.
+    for form in &args.form {
+        form.parse::<DocType>().map_err(usage)?;
+    }
+    let forms = args.form.iter().map(|form| Form::new(form)).collect();
+    Ok(AskedScope {
+        tickers,
+        forms,
+        years: args.year.clone(),
+    })
+}
+
+fn step_line(event: &Event) -> Option<String> {
+    let text = match &event.step {
+        Step::Scope {
+            companies,
+            periods,
+            forms,
+            filings,
+        } => {
+            let named = |list: &[String], none: &str| {
+                if list.is_empty() {
+                    none.to_owned()
+                } else {
+                    list.join(", ")
+                }
+            };
+            format!(
+                "scope      {}; {}; {}; {filings} filings",
+                named(companies, "any company"),
+                named(periods, "any period"),
+                named(forms, "any form")
+            )
+        }
+        Step::DocTypes { ranking } => {
+            let order: Vec<&str> = ranking.order.iter().map(|kind| kind.name()).collect();
+            format!("documents  {} (by {})", order.join(" > "), ranking.ranker)
+        }
+        Step::Passages { passages, .. } => {
+            let first = passages.first().map_or(String::new(), |passage| {
+                let page = passage
+                    .page
+                    .map_or(String::new(), |page| format!(" page {page}"));
+                let section = passage.section_path.join(" > ");
+                format!(", first {}{page} {section}", passage.accession)
+            });
+            format!("passages   {}{first}", passages.len())
+        }
+        Step::Plan { name, formula, .. } => format!("formula    {name} = {formula}"),
+        Step::Figure { input } => {
+            format!(
+                "figure     {} {}: {} ({})",
+                input.item, input.period, input.written, input.label
+            )
+        }
+        Step::Evidence { lines } => format!("evidence   {} lines", lines.len()),
+        Step::Removed { text, reason } => format!("removed    {text:?}: {reason}"),
+        Step::Token { .. } | Step::Citation { .. } | Step::Answer { .. } | Step::Error { .. } => {
+            return None;
+        }
+    };
+    Some(format!("{:>7.1} s  {text}", event.at_ms / 1e3))
+}
+
+fn print(answer: &Answer, output: &Output) -> anyhow::Result<()> {
+    output.line("")?;
+    if let Some(not_found) = &answer.not_found {
+        return print_not_found(not_found, output);
+    }
+    output.line(&answer.text)?;
+    for statement in answer
+        .statements
+        .iter()
+        .filter(|statement| !statement.verified)
+    {
+        let doubt = statement
+            .doubt
+            .as_deref()
+            .unwrap_or("it could not be checked");
+        output.line(&format!("\nUNVERIFIED: {:?}: {doubt}", statement.text))?;
+    }
+    if let Some(calculation) = &answer.calculation {
+        output.line(&format!("\n{} = {}", calculation.name, calculation.formula))?;
+        for step in &calculation.steps {
+            output.line(&format!(
+                "  {} = {} = {}",
+                step.name, step.expression, step.shown
+            ))?;
+        }
+    }
+    output.line("")?;
+    for footnote in &answer.footnotes {
+        output.line(&footnote_line(footnote))?;
+    }
+    output.step(&format!(
+        "\n{:.1} s, {} tokens read and {} written by {}",
+        answer.trace.total_ms / 1e3,
+        answer.trace.tokens_in,
+        answer.trace.tokens_out,
+        answer.trace.model
+    ));
+    Ok(())
+}
+
+fn footnote_line(footnote: &Footnote) -> String {
+    let mut place = vec![
+        footnote
+            .company
+            .clone()
+            .unwrap_or_else(|| footnote.accession.to_string()),
+        footnote.form.to_string(),
+    ];
+    place.extend(footnote.period.map(|period| period.to_string()));
+    place.extend(footnote.section_path.iter().cloned());
+    place.extend(footnote.page.map(|page| format!("page {page}")));
+    let mark = if footnote.verified {
+        ""
+    } else {
+        " (UNVERIFIED)"
+    };
+    format!(
+        "[{}] {}{mark}\n    \"{}\"\n    {} bytes {} to {}",
+        footnote.n,
+        place.join(", "),
+        footnote.quote.replace('\n', " / "),
+        footnote.accession,
+        footnote.span.start,
+        footnote.span.end
+    )
+}
+
+fn print_not_found(not_found: &NotFound, output: &Output) -> anyhow::Result<()> {
+    output.line(&format!("Not found in the filings: {}", not_found.reason))?;
+    let searched = |what: &str, list: &[String]| {
+        if list.is_empty() {
+            format!("all {what}")
+        } else {
+            format!("{what}: {}", list.join(", "))
+        }
+    };
+    output.line(&format!(
+        "Searched {} filings and read {} passages ({}; {}; {}).",
+        not_found.filings,
+        not_found.passages,
+        searched("companies", &not_found.companies),
+        searched("periods", &not_found.periods),
+        searched("forms", &not_found.forms)
+    ))
+}

@@ -1,0 +1,166 @@
+//! `engine generate|bench`: the language model by itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use footnote_engine::{
+    GenerateEvent, GenerateRequest, Grammar, LanguageModel, LocalModel, LocalOptions, Message,
+    Prompt, Role, Sampling, catalogue,
+};
+use serde_json::json;
+
+use crate::args::{BenchArgs, EngineCommand, GenerateArgs};
+use crate::commands::{Context, Usage};
+use crate::output::Outcome;
+
+/// The largest prompt file that is read.
+const PROMPT_BYTES_MAX: u64 = 16 << 20;
+
+pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome> {
+    match command {
+        EngineCommand::Generate(args) => generate(args, context),
+        EngineCommand::Bench(args) => bench(args, context),
+    }
+}
+
+/// Loads a model by catalogue name or path.
+pub fn open(name: &str, context: &Context) -> anyhow::Result<Arc<LocalModel>> {
+    let path = catalogue::resolve(name, &context.home.models())?;
+    Ok(Arc::new(LocalModel::open(&path, LocalOptions::default())?))
+}
+
+fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let output = &context.output;
+    let text = match (&args.prompt, &args.prompt_file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => read_text(path)?,
+        (None, None) => return Err(Usage("give --prompt or --prompt-file".to_owned()).into()),
+    };
+    let grammar = match (&args.json_schema, &args.grammar, &args.regex) {
+        (Some(path), _, _) => {
+            let schema = serde_json::from_str(&read_text(path)?)
+                .with_context(|| format!("{} is no JSON", path.display()))?;
+            Some(Grammar::JsonSchema(schema))
+        }
+        (_, Some(path), _) => Some(Grammar::Lark(read_text(path)?)),
+        (_, _, Some(regex)) => Some(Grammar::Regex(regex.clone())),
+        _ => None,
+    };
+    let prompt = if args.chat {
+        Prompt::Chat(vec![Message::new(Role::User, text)])
+    } else {
+        Prompt::Text(text)
+    };
+    let request = GenerateRequest {
+        prompt,
+        max_tokens: args.max_tokens,
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_p: args.top_p,
+            top_k: args.top_k,
+            seed: args.seed,
+        },
+        stop: args.stop.clone(),
+        grammar,
+    };
+    let model = open(&args.model, context)?;
+    let mut whole = String::new();
+    for event in model.generate(request)? {
+        match event? {
+            GenerateEvent::Text(more) if args.json => whole.push_str(&more),
+            GenerateEvent::Text(more) => output.part(&more)?,
+            GenerateEvent::Done(finish, usage) if args.json => output.json(&json!({
+                "text": whole,
+                "finish": finish,
+                "tokens_in": usage.tokens_in,
+                "tokens_kept": usage.tokens_kept,
+                "tokens_out": usage.tokens_out,
+                "ttft_ms": usage.ttft_ms,
+                "decode_tok_s": usage.decode_tok_s,
+                "prefill_tok_s": usage.prefill_tok_s,
+                "cache": {
+                    "policy": "full",
+                    "bytes": usage.cache_bytes,
+                    "bytes_full": usage.cache_bytes,
+                },
+            }))?,
+            GenerateEvent::Done(_, usage) => {
+                output.line("")?;
+                output.step(&format!(
+                    "{} tokens read at {:.0} a second, {} written at {:.1} a second, first after {:.0} ms",
+                    usage.tokens_in,
+                    usage.prefill_tok_s,
+                    usage.tokens_out,
+                    usage.decode_tok_s,
+                    usage.ttft_ms
+                ));
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Speed of one request on an otherwise idle model: a prompt of exactly `prompt_tokens` arbitrary
+/// tokens, then `gen_tokens` greedy ones, whatever they are.
+fn bench(args: &BenchArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let model = open(&args.model, context)?;
+    // Ids that every vocabulary has and that are no control tokens in any of the families.
+    let tokens: Vec<u32> = (0..args.prompt_tokens)
+        .map(|i| 1000 + i.wrapping_mul(7919) % 20_000)
+        .collect();
+    let mut request = GenerateRequest::new(Prompt::Tokens(tokens), args.gen_tokens as usize);
+    // Nothing but letters and spaces keeps the end token out, so that the length is what was asked.
+    request.grammar = None;
+    let started = Instant::now();
+    let completion = model.generate(request)?.complete()?;
+    let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+    let usage = completion.usage;
+    let report = json!({
+        "model": args.model,
+        "device": "cpu",
+        "prompt_tokens": usage.tokens_in,
+        "gen_tokens": usage.tokens_out,
+        "prefill_tok_s": usage.prefill_tok_s,
+        "decode_tok_s": usage.decode_tok_s,
+        "ttft_ms": usage.ttft_ms,
+        "wall_ms": wall_ms,
+        "peak_rss_bytes": peak_rss_bytes(),
+    });
+    if args.json {
+        context.output.json(&report)?;
+    } else {
+        context.output.line(&format!(
+            "{}: {} tokens read at {:.1} a second, {} written at {:.2} a second, first after {:.0} ms",
+            args.model,
+            usage.tokens_in,
+            usage.prefill_tok_s,
+            usage.tokens_out,
+            usage.decode_tok_s,
+            usage.ttft_ms
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The most memory the process ever held, where the system tells.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn read_text(path: &PathBuf) -> anyhow::Result<String> {
+    let size = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .len();
+    if size > PROMPT_BYTES_MAX {
+        anyhow::bail!(
+            "{} has {size} bytes; at most {PROMPT_BYTES_MAX} are read",
+            path.display()
+        );
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}

@@ -1,0 +1,122 @@
+//! What a first use needs: models fetched, a corpus there. Says what it is about to do, and does
+//! nothing twice.
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use footnote_agent::{Agent, DocTypeRanker, ModelRanker};
+use footnote_engine::{LanguageModel, catalogue};
+use footnote_index::{Corpus, SearchBackend};
+use include_dir::{Dir, include_dir};
+
+use crate::commands::{Context, corpus as corpus_commands, engine, models};
+use crate::output::human_bytes;
+
+/// Writes answers.
+pub const ANSWER_MODEL: &str = "qwen2.5-coder-1.5b";
+/// The smaller one of the pair: orders document types, and drafts for the larger.
+pub const DRAFT_MODEL: &str = "qwen2.5-coder-0.5b";
+
+/// Filings of invented companies, so that a first question has something to be answered from.
+static SAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../corpora/sample");
+
+/// The corpus, which must be there.
+pub fn corpus(context: &Context) -> anyhow::Result<Corpus> {
+    let folder = context.home.corpus();
+    Corpus::open(&folder).with_context(|| {
+        format!(
+            "no corpus to read in {}; `footnote corpus import PATH` makes one",
+            folder.display()
+        )
+    })
+}
+
+/// The agent, with everything that a first question needs fetched and imported.
+pub fn agent(model: Option<&str>, context: &Context) -> anyhow::Result<Agent> {
+    announce(model, context)?;
+    let answering = language_model(model, context)?;
+    let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
+    // The smaller model of the pair orders the document types; a model that was asked for by name
+    // does everything itself.
+    let ranking = match model {
+        None => language_model(Some(DRAFT_MODEL), context)?,
+        Some(_) => Arc::clone(&answering),
+    };
+    Ok(Agent::new(
+        corpus,
+        answering,
+        Arc::new(ModelRanker::new(ranking)?),
+    ))
+}
+
+/// The ranker of document types by a model's own scores.
+pub fn doc_type_ranker(
+    model: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Box<dyn DocTypeRanker>> {
+    let model = language_model(Some(model.unwrap_or(DRAFT_MODEL)), context)?;
+    Ok(Box::new(ModelRanker::new(model)?))
+}
+
+fn language_model(name: Option<&str>, context: &Context) -> anyhow::Result<Arc<dyn LanguageModel>> {
+    Ok(engine::open(name.unwrap_or(ANSWER_MODEL), context)?)
+}
+
+/// Says what a first use fetches, and fetches it.
+fn announce(model: Option<&str>, context: &Context) -> anyhow::Result<()> {
+    let names = match model {
+        None => vec![ANSWER_MODEL, DRAFT_MODEL],
+        Some(name) => vec![name],
+    };
+    let missing: Vec<_> = names
+        .iter()
+        .filter_map(|name| catalogue::find(name).ok())
+        .filter(|entry| !context.home.models().join(entry.file).is_file())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let total = missing.iter().map(|entry| entry.size_bytes).sum();
+    let listed: Vec<&str> = missing.iter().map(|entry| entry.name).collect();
+    if context.offline {
+        bail!(
+            "{} must be fetched first ({}) and --offline forbids it; run `footnote models get {}` with a network",
+            listed.join(" and "),
+            human_bytes(total),
+            listed[0]
+        );
+    }
+    context.output.step(&format!(
+        "First use: fetching {} ({} in all) into {}. This happens once, and can be interrupted.",
+        listed.join(" and "),
+        human_bytes(total),
+        context.home.models().display()
+    ));
+    for entry in missing {
+        models::get(entry, context)?;
+    }
+    Ok(())
+}
+
+/// The corpus that is there, or else the sample, imported now.
+fn corpus_or_sample(context: &Context) -> anyhow::Result<Corpus> {
+    match Corpus::open(&context.home.corpus()) {
+        Err(footnote_index::IndexError::Absent { .. }) => {}
+        opened => return Ok(opened?),
+    }
+    let folder = context.home.sample();
+    context.output.step(
+        "The corpus is empty: importing the sample, filings of four invented companies. \
+         `footnote corpus import PATH` and `footnote corpus get --ticker T` add real ones.",
+    );
+    // Half an unpacking that was killed is only written over.
+    fs::create_dir_all(&folder)
+        .and_then(|()| SAMPLE.extract(&folder))
+        .with_context(|| format!("cannot write {}", folder.display()))?;
+    let imported = corpus_commands::import(&[&folder], false, context)?;
+    if let Some(failure) = imported.failed.first() {
+        bail!("the sample could not be imported: {}", failure.message);
+    }
+    Ok(Corpus::open(&context.home.corpus())?)
+}
