@@ -393,7 +393,8 @@ mod tests {
     #[test]
     fn a_bomb_stops_at_the_limit() {
         let bomb = gzip(&vec![b'a'; 8 << 20]);
-        assert!(bomb.len() < 64 << 10);
+        // How small it packs is the compressor's affair; that it is a bomb is not.
+        assert!(bomb.len() < (8 << 20) / 50, "{} bytes", bomb.len());
         let (_folder, path) = file("bomb.html.gz", &bomb);
         let error = open(&path).unwrap().read_document(1 << 20).unwrap_err();
         assert!(error.to_string().contains("larger than 1 MiB"), "{error}");
