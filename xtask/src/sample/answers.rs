@@ -79,7 +79,7 @@ impl Writer<'_> {
             "formula": formula,
             "evidence": evidence,
         });
-        self.lines.push(line.to_string());
+        self.lines.push(super::sorted_line(line));
         Ok(())
     }
 

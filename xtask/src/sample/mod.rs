@@ -22,7 +22,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::civil::Date;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use company::{Books, Company};
@@ -78,7 +78,7 @@ pub fn generate() -> Result<BTreeMap<String, String>> {
 }
 
 fn record(company: &Company, document: &Document) -> String {
-    json!({
+    sorted_line(json!({
         "file": document.file,
         "form": document.form,
         "company": company.name,
@@ -97,8 +97,13 @@ fn record(company: &Company, document: &Document) -> String {
         "url": null,
         "bytes": document.text.len(),
         "sha256": hex(&Sha256::digest(document.text.as_bytes())),
-    })
-    .to_string()
+    }))
+}
+
+/// A JSON line with its keys in order of their names, whatever map the features of a build give.
+fn sorted_line(mut record: Value) -> String {
+    record.sort_all_objects();
+    record.to_string()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -272,7 +277,7 @@ mod tests {
         let manifest = &files["manifest.jsonl"];
         let mut forms = BTreeMap::new();
         for line in manifest.lines() {
-            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let record: Value = serde_json::from_str(line).unwrap();
             let file = record["file"].as_str().unwrap();
             let text = &files[file];
             assert!(text.contains("INVENTED FOR TESTING"), "{file}");
