@@ -139,7 +139,7 @@ fn candidate(wanted: &Wanted, region: &Region, row: &Row, rows: &[Row]) -> Optio
     let statement = match (wanted.item.kind(), row.kind) {
         (StatementKind::Any, _) => 0.0,
         (wanted, Some(kind)) if wanted == kind => 0.2,
-        (_, Some(_)) => -0.2,
+        (_, Some(_)) => -0.4,
         (_, None) => -0.1,
     };
     let part = match &wanted.item {

@@ -236,8 +236,9 @@ fn number_from(text: &str, found: &regex::Captures<'_>) -> Option<NumberInText> 
     if dash_of_range {
         start = digits.start();
     }
-    // `(1,493)` and `(6.5%)` are negative; in `(of $3 million)` the brackets are the sentence's.
-    let bracketed = opened && (has("close") || (has("close2") && scale.is_none()));
+    // `(1,493)` and `(6.5%)` are negative, `(2022)` is a year; in `(of $3 million)` the brackets are the sentence's.
+    let year = digits.len() == 4 && !money && matches!(digits.as_str().as_bytes()[0], b'1' | b'2');
+    let bracketed = opened && !year && (has("close") || (has("close2") && scale.is_none()));
     if opened && closed && !bracketed {
         start += usize::from(has("open"));
         end -= 1;
@@ -448,6 +449,7 @@ mod tests {
         check("(6.5)% or (6.5%)", &["-6.5%", "-6.5%"]);
         check("a gain (including $25 million)", &["$25 million"]);
         check("grew ($903,095 thousand)", &["$903095 thousand"]);
+        check("2,117 (2022)", &["2117", "2022"]);
         check("FY2022 Q2 10-K, 8-K and COVID-19; 3M, 10th, 2H", &[]);
         check(
             "in 2019-2020 and 2018–2019",

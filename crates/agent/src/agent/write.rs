@@ -1,12 +1,15 @@
 //! The way of every other question: the model names the lines that hold the evidence, then says in
 //! a sentence what they say. It never writes a quote: the quotes are the lines it named.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::json;
 
 use super::excerpts::{Line, letter, lines};
 use super::{Draft, Work};
 use crate::checker::{Evidence, check_statement};
+use crate::number::numbers_in;
 use crate::sheet::Region;
 use crate::{AgentError, Statement, Step};
 
@@ -16,8 +19,11 @@ const BYTES_PER_TOKEN: usize = 3;
 /// Statements in one answer.
 const MAX_STATEMENTS: usize = 3;
 
+/// Characters of one statement.
+const MAX_TEXT: usize = 360;
+
 /// Lines cited by one statement.
-const MAX_LINES: usize = 5;
+const MAX_LINES: usize = 3;
 
 /// Regions shown at most.
 const MAX_REGIONS: usize = 6;
@@ -68,7 +74,7 @@ pub(super) fn write(work: &mut Work<'_, '_>) -> Result<Draft, AgentError> {
                         "minItems": 1,
                         "maxItems": MAX_LINES,
                     },
-                    "text": {"type": "string", "minLength": 2, "maxLength": 360},
+                    "text": {"type": "string", "minLength": 2, "maxLength": MAX_TEXT},
                 },
                 "required": ["lines", "text"],
                 "additionalProperties": false,
@@ -97,7 +103,7 @@ pub(super) fn write(work: &mut Work<'_, '_>) -> Result<Draft, AgentError> {
                 cited.push(line);
             }
         }
-        if let Some(statement) = checked(work, &regions, &cited, one.text.trim()) {
+        if let Some(statement) = checked(work, &regions, &cited, &whole(&one.text)) {
             let said = statements
                 .iter()
                 .any(|s: &Statement| s.text == statement.text);
@@ -110,6 +116,17 @@ pub(super) fn write(work: &mut Work<'_, '_>) -> Result<Draft, AgentError> {
         statements,
         calculation: None,
     })
+}
+
+/// The text, with an ellipsis where the length limit cut it.
+fn whole(text: &str) -> String {
+    let text = text.trim();
+    let ended = text.ends_with(['.', '!', '?', '”', '"']);
+    if !ended && text.chars().count() + 8 >= MAX_TEXT {
+        format!("{}…", text.trim_end_matches(','))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Checks one statement; where it does not hold but its lines are about the question, the lines
@@ -142,21 +159,22 @@ fn checked(
             text: text.to_owned(),
             reason: verdict.faults.join("; "),
         });
-        let first = cited.first()?;
-        let quote = first.quote.split_whitespace().collect::<Vec<_>>().join(" ");
-        let scale = match first.scale {
+        let nearest = cited.iter().max_by_key(|line| {
+            shared_words(&line.quote, text) + shared_words(&line.quote, work.question)
+        })?;
+        let quote = one_paragraph(&nearest.quote);
+        let scale = match nearest.scale {
             crate::Scale::One => String::new(),
             scale => format!(" (in {scale})"),
         };
-        format!("The filing says: “{quote}”{scale}")
+        return Some(Statement {
+            text: format!("The filing says: “{quote}”{scale}"),
+            footnotes: vec![cite(work, regions, nearest)],
+            verified: true,
+            doubt: None,
+        });
     };
-    let footnotes = cited
-        .iter()
-        .map(|line| {
-            work.notes
-                .cite(&regions[line.region], line.span, &line.quote, None)
-        })
-        .collect();
+    let footnotes = cited.iter().map(|line| cite(work, regions, line)).collect();
     Some(Statement {
         text,
         footnotes,
@@ -165,12 +183,32 @@ fn checked(
     })
 }
 
+fn cite(work: &mut Work<'_, '_>, regions: &[Region], line: &Line) -> usize {
+    let region = &regions[line.region];
+    work.notes.cite(region, line.span, &line.quote, None)
+}
+
+/// How many different words of four letters and more two texts share.
+fn shared_words(a: &str, b: &str) -> usize {
+    let words = |text: &str| -> HashSet<String> {
+        text.split(|c: char| !c.is_alphanumeric())
+            .filter(|word| word.chars().count() >= 4)
+            .map(str::to_lowercase)
+            .collect()
+    };
+    words(a).intersection(&words(b)).count()
+}
+
 /// What needs no evidence: the question's own numbers, and name, form and period of cited filings.
 fn given(question: &str, regions: &[Region], cited: &[&Line]) -> String {
     let mut given = question.to_owned();
     for line in cited {
         given.push(' ');
         given.push_str(&header(&regions[line.region]));
+        // The years that stand at the heads of the columns.
+        for number in numbers_in(&line.shown).iter().filter(|n| n.is_year()) {
+            given.push_str(&format!(" {}", number.value));
+        }
     }
     given
 }
