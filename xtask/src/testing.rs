@@ -1,4 +1,5 @@
-//! `cargo xtask test`: the whole suite, and a word on what it could not run.
+//! `cargo xtask test`: fetches the small test model, runs the whole suite, and says what it could
+//! not run.
 //!
 //! Tests that miss real data or a model say so on standard error past the harness's capture; this
 //! chore counts them, so that a green run without data does not look like a full one.
@@ -9,9 +10,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+/// The smallest model of the catalogue.
+const TEST_MODEL: &str = "smollm2-135m";
+
 /// Runs the suite; gives the number of tests that were skipped.
 pub fn run(root: &Path) -> Result<usize> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(&cargo)
+        .args(["test", "--workspace", "--locked", "--no-run"])
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "the tests do not build");
+    fetch_model(root)?;
     let mut suite = Command::new(cargo)
         .args(["test", "--workspace", "--locked"])
         .current_dir(root)
@@ -31,6 +42,26 @@ pub fn run(root: &Path) -> Result<usize> {
     let status = suite.wait().context("cargo was lost")?;
     ensure!(status.success(), "the tests failed");
     Ok(skipped)
+}
+
+/// The model that tests run on. Without it the suite still runs, and says which tests it skipped.
+fn fetch_model(root: &Path) -> Result<()> {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => root.join(target),
+        None => root.join("target"),
+    };
+    // The suite's own build made the binary; `cargo run` would build the libraries once more with
+    // other features.
+    let fetched = Command::new(target.join("debug/footnote"))
+        .args(["models", "get", TEST_MODEL])
+        .status()
+        .context("cannot run the footnote binary that the suite built")?;
+    if !fetched.success() {
+        crate::say(&format!(
+            "{TEST_MODEL} could not be fetched: the tests that need it will be skipped"
+        ));
+    }
+    Ok(())
 }
 
 fn is_skip(line: &[u8]) -> bool {
