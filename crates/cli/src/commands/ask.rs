@@ -22,10 +22,10 @@ pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
     let answer = agent.ask(&question, &mut |event: Event| {
         if args.stream && failed.is_ok() {
             failed = output.json_line(&event);
-        } else if !args.json {
-            if let Some(line) = step_line(&event) {
-                output.step(&line);
-            }
+        } else if !args.json
+            && let Some(line) = step_line(&event)
+        {
+            output.step(&line);
         }
     })?;
     failed?;
