@@ -83,8 +83,9 @@ impl Verdict {
 /// calculation.
 ///
 /// Every number must agree with one in the evidence (see [`agree`]), in the given text or in the
-/// results; and most of the statement's words must occur in evidence or question, or the cited
-/// words are about something else.
+/// results; and most of the statement's words must occur in evidence or question, most of those
+/// that the question does not have in the evidence itself, or the cited words are about something
+/// else.
 pub fn check_statement(
     statement: &str,
     evidence: &[Evidence],
@@ -150,7 +151,31 @@ pub fn check_statement(
             .faults
             .push("most of its words do not occur in what is cited".to_owned());
     }
+    // A question's own words support nothing: what a written statement adds to them must stand in
+    // what it cites. (The words of a calculated one are the program's.)
+    if results.is_empty() {
+        let cited: HashSet<String> = evidence.iter().flat_map(|one| stems(&one.quote)).collect();
+        let asked = stems(given);
+        let added: Vec<String> = stems(statement)
+            .into_iter()
+            .filter(|word| !asked.contains(word))
+            .collect();
+        let held = added.iter().filter(|word| cited.contains(*word)).count();
+        if (held as f64) < MIN_SUPPORT * added.len() as f64 {
+            verdict
+                .faults
+                .push("what it adds to the question does not occur in what is cited".to_owned());
+        }
+    }
     verdict
+}
+
+/// The words of four letters and more, by their first five; numbers apart.
+fn stems(text: &str) -> HashSet<String> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.chars().count() >= 4 && !word.bytes().all(|b| b.is_ascii_digit()))
+        .map(|word| word.to_lowercase().chars().take(5).collect())
+        .collect()
 }
 
 /// Below this share of its words in evidence or question a statement is not about what it cites.
@@ -159,12 +184,6 @@ const MIN_SUPPORT: f64 = 0.5;
 /// The share of a statement's words (of four letters and more, by their first five) that occur in
 /// the evidence or the given text. 1 for a statement without such words.
 fn supported_share(statement: &str, evidence: &[Evidence], given: &str) -> f64 {
-    let stems = |text: &str| -> HashSet<String> {
-        text.split(|c: char| !c.is_alphanumeric())
-            .filter(|word| word.chars().count() >= 4 && !word.bytes().all(|b| b.is_ascii_digit()))
-            .map(|word| word.to_lowercase().chars().take(5).collect())
-            .collect()
-    };
     let said = stems(statement);
     if said.is_empty() {
         return 1.0;
@@ -316,6 +335,19 @@ mod tests {
         let verdict = check_statement("Boeing faces lawsuits over crashes.", &quote, "", &[]);
         assert!(!verdict.holds());
         assert!(!check_statement("Anything.", &[], "", &[]).holds());
+    }
+
+    #[test]
+    fn words_of_the_question_do_not_support_its_answer() {
+        let asked = "What was the outcome of the shareholder vote on the climate proposal?";
+        let said = "The shareholder proposal on climate was defeated.";
+        let other = evidence("the Federal Funds Rate shall be deemed zero", Scale::One);
+        assert!(!check_statement(said, &other, asked, &[]).holds());
+        let vote = evidence(
+            "The shareholder proposal on climate was defeated: For 11%",
+            Scale::One,
+        );
+        assert!(check_statement(said, &vote, asked, &[]).holds());
     }
 
     proptest! {

@@ -162,6 +162,9 @@ fn checked(
         let nearest = cited.iter().max_by_key(|line| {
             shared_words(&line.quote, text) + shared_words(&line.quote, work.question)
         })?;
+        if shared_words(&nearest.quote, work.question) < MIN_SHARED_WORDS {
+            return None;
+        }
         let quote = one_paragraph(&nearest.quote);
         let scale = match nearest.scale {
             crate::Scale::One => String::new(),
@@ -174,7 +177,10 @@ fn checked(
             doubt: None,
         });
     };
-    let footnotes = cited.iter().map(|line| cite(work, regions, line)).collect();
+    let footnotes = telling(cited, &text, &given)
+        .iter()
+        .map(|line| cite(work, regions, line))
+        .collect();
     Some(Statement {
         text,
         footnotes,
@@ -183,10 +189,39 @@ fn checked(
     })
 }
 
+/// The cited lines that share a word or a number with the statement, where it holds by them alone;
+/// else all: a small model cites neighbours that say nothing of the matter.
+fn telling<'l>(cited: &[&'l Line], text: &str, given: &str) -> Vec<&'l Line> {
+    let figures = numbers_in(text);
+    let shares = |line: &&&Line| {
+        let written = numbers_in(&line.quote);
+        shared_words(&line.quote, text) > 0
+            || figures
+                .iter()
+                .any(|f| written.iter().any(|w| w.value.abs() == f.value.abs()))
+    };
+    let kept: Vec<&Line> = cited.iter().filter(shares).copied().collect();
+    let evidence: Vec<Evidence> = kept
+        .iter()
+        .map(|line| Evidence {
+            quote: line.quote.clone(),
+            scale: line.scale,
+        })
+        .collect();
+    if check_statement(text, &evidence, given, &[]).holds() {
+        kept
+    } else {
+        cited.to_vec()
+    }
+}
+
 fn cite(work: &mut Work<'_, '_>, regions: &[Region], line: &Line) -> usize {
     let region = &regions[line.region];
     work.notes.cite(region, line.span, &line.quote, None)
 }
+
+/// A line that shares fewer words with the question is no answer to it.
+const MIN_SHARED_WORDS: usize = 2;
 
 /// How many different words of four letters and more two texts share.
 fn shared_words(a: &str, b: &str) -> usize {
