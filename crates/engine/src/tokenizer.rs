@@ -364,3 +364,74 @@ fn byte_alphabet() -> HashMap<char, u8> {
     }
     alphabet
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text and its tokens.
+    type Recorded = (&'static str, &'static [u32]);
+
+    const TABLE: &str = "Net sales of $1,234.5 million, up 6% (2023: 12.3%).\n\n\tItem 7A.";
+    const ODD: &str = "it's WE'LL they’re\r\n  café £€ 𝒳 日本 🏦 \u{a0}x";
+
+    /// Recorded from llama.cpp on the same files.
+    #[test]
+    fn tokens_equal_those_of_llama_cpp() {
+        let cases: [(&str, [Recorded; 2]); 2] = [
+            (
+                "smollm2-135m-instruct-q4_1.gguf",
+                [
+                    (
+                        TABLE,
+                        &[
+                            9622, 7122, 282, 1885, 33, 28, 34, 35, 36, 30, 37, 2215, 28, 614, 216,
+                            38, 21, 365, 34, 32, 34, 35, 42, 216, 33, 34, 30, 35, 18554, 1116, 197,
+                            12659, 216, 39, 49, 30,
+                        ],
+                    ),
+                    (
+                        ODD,
+                        &[
+                            269, 506, 26587, 23, 16421, 502, 417, 257, 23799, 37366, 10257, 14195,
+                            216, 23159, 236, 128, 17097, 241, 115, 40993, 15107, 233, 116, 216,
+                            15442, 104,
+                        ],
+                    ),
+                ],
+            ),
+            (
+                "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+                [
+                    (
+                        TABLE,
+                        &[
+                            6954, 6625, 315, 400, 16, 11, 17, 18, 19, 13, 20, 3526, 11, 705, 220,
+                            21, 4, 320, 17, 15, 17, 18, 25, 220, 16, 17, 13, 18, 94081, 61574, 220,
+                            22, 32, 13,
+                        ],
+                    ),
+                    (
+                        ODD,
+                        &[
+                            275, 594, 19677, 6, 4086, 807, 3129, 319, 220, 51950, 6938, 15056,
+                            81250, 240, 111, 75402, 21894, 11162, 237, 99, 220, 4102, 87,
+                        ],
+                    ),
+                ],
+            ),
+        ];
+        for (name, texts) in cases {
+            let Some(path) = footnote_testkit::model(name) else {
+                footnote_testkit::skip(module_path!(), name);
+                continue;
+            };
+            let tokenizer = Tokenizer::from_gguf(&GgufFile::open(&path).unwrap()).unwrap();
+            for (text, expected) in texts {
+                let tokens = tokenizer.encode(text).unwrap();
+                assert_eq!(tokens, expected, "{name}");
+                assert_eq!(tokenizer.decode(&tokens), text, "{name}");
+            }
+        }
+    }
+}

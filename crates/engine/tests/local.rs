@@ -60,6 +60,33 @@ fn complete(model: &LocalModel, request: GenerateRequest) -> (String, FinishReas
     (completion.text, completion.finish)
 }
 
+/// Recorded from llama.cpp on the same file, greedy. In both, every token won by more than a logit,
+/// so rounding cannot turn it.
+#[test]
+fn greedy_text_equals_that_of_llama_cpp() {
+    let model = shared_or_skip!();
+    let (numbers, _) = complete(model, text("1, 2, 3, 4, 5, 6,", 20));
+    assert_eq!(numbers, " 7, 8, 9, 10, 11, 12");
+    let tokens = |text: &str| model.tokenizer().encode(text).unwrap();
+    let control = |name: &str| {
+        let named = model.tokenizer().named();
+        named.iter().find(|(other, _)| other == name).unwrap().1
+    };
+    let mut prompt = vec![control("<|im_start|>")];
+    prompt.extend(tokens("user\nWhat is the capital of France?"));
+    prompt.push(control("<|im_end|>"));
+    prompt.extend(tokens("\n"));
+    prompt.push(control("<|im_start|>"));
+    prompt.extend(tokens("assistant\n"));
+    assert_eq!(
+        complete(model, GenerateRequest::new(Prompt::Tokens(prompt), 20)),
+        (
+            "The capital of France is Paris.".to_string(),
+            FinishReason::End
+        )
+    );
+}
+
 #[test]
 fn two_requests_at_once_equal_one_after_the_other() {
     let path = model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
