@@ -3,7 +3,7 @@
 //!
 //! Must not know prompts; choosing is the caller's.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use footnote_filings::{Fact, FactPeriod, FactValue, Filing, FilingMeta, FiscalPeriod, Span};
 use jiff::ToSpan;
@@ -22,6 +22,9 @@ const OFFERED: f32 = 0.4;
 
 /// How far a rival with another value must stay behind.
 const MARGIN: f32 = 0.06;
+
+/// What standing in the longest statement of its kind counts.
+const WHOLE_STATEMENT: f32 = 0.1;
 
 /// Rows offered to a chooser at most.
 const MAX_OFFERED: usize = 8;
@@ -88,6 +91,10 @@ pub fn search_rows(wanted: &Wanted, regions: &[Region], rows: &[Row]) -> Search 
         .iter()
         .filter_map(|row| candidate(wanted, &regions[row.region], row, rows))
         .collect();
+    let sizes = statement_sizes(rows);
+    for candidate in &mut candidates {
+        candidate.score += WHOLE_STATEMENT * whole_share(candidate, &sizes);
+    }
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     let Some(best) = candidates.first() else {
         return components(wanted, regions, rows).map_or(Search::Nothing, Search::Found);
@@ -114,6 +121,32 @@ pub fn search_rows(wanted: &Wanted, regions: &[Region], rows: &[Row]) -> Search 
     } else {
         Search::Open(candidates)
     }
+}
+
+/// Rows of each statement in each region.
+fn statement_sizes(rows: &[Row]) -> HashMap<(usize, StatementKind), usize> {
+    let mut sizes = HashMap::new();
+    for row in rows {
+        if let Some(kind) = row.kind {
+            *sizes.entry((row.region, kind)).or_default() += 1;
+        }
+    }
+    sizes
+}
+
+/// How much of the longest statement of its kind the candidate's own has: the statement itself has
+/// all, a summary of it or a subsidiary's has less.
+fn whole_share(candidate: &Candidate, sizes: &HashMap<(usize, StatementKind), usize>) -> f32 {
+    let Some(kind) = candidate.kind else {
+        return 0.0;
+    };
+    let own = sizes
+        .get(&(candidate.part.region, kind))
+        .copied()
+        .unwrap_or(0);
+    let of_kind = sizes.iter().filter(|((_, k), _)| *k == kind);
+    let longest = of_kind.map(|(_, size)| *size).max().unwrap_or(1);
+    own as f32 / longest.max(1) as f32
 }
 
 /// A figure of one part.

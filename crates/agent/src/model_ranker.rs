@@ -3,9 +3,9 @@
 //! The five kinds are lettered options; what is read is the probability of each letter. A small
 //! model prefers some letters and some kinds whatever is asked, so the options are shown in two
 //! opposite orders, and what it says to a question without content is taken away (contextual
-//! calibration, Zhao et al. 2021, arXiv:2102.09690, section 3). What is left is small beside what
-//! is known of the kinds beforehand, so it moves the prior order rather than replacing it. No label
-//! is trained in.
+//! calibration, Zhao et al. 2021, arXiv:2102.09690, section 3). What is left is how much likelier the
+//! question makes each kind, and is added to the log-odds known beforehand, as Bayes' rule has it. No
+//! label is trained in.
 
 use std::sync::Arc;
 
@@ -26,9 +26,6 @@ const ABOUT: [&str; 5] = [
 /// Log-odds of the kinds before anything is asked: annual reports answer most, current reports and
 /// proxy statements least.
 const PRIOR: [f64; 5] = [-0.5, 1.0, 0.25, -0.75, 0.5];
-
-/// How far the model's log-odds move the prior.
-const MODEL_WEIGHT: f64 = 0.5;
 
 /// The letters of the options; one token each in every vocabulary served.
 const LETTERS: [&str; 5] = ["A", "B", "C", "D", "E"];
@@ -63,7 +60,7 @@ impl DocTypeRanker for ModelRanker {
         let asked = scores(self.model.as_ref(), question)?;
         let mut combined = PRIOR;
         for kind in 0..5 {
-            combined[kind] += MODEL_WEIGHT * (asked[kind] - self.regardless[kind]);
+            combined[kind] += asked[kind] - self.regardless[kind];
         }
         Ok(DocTypeRanking::from_scores(self.name(), combined))
     }

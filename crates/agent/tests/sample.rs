@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use footnote_agent::{
-    Agent, AgentError, Answer, AskedScope, ChosenBy, Event, FixedOrder, Question, Step,
+    Agent, AgentError, Answer, AskedScope, ChosenBy, Event, FixedOrder, Question, Settings, Step,
+    numbers_in,
 };
 use footnote_engine::{
     EngineError, FinishReason, GenerateEvent, GenerateRequest, Generation, Grammar, LanguageModel,
     Prompt, Usage,
 };
-use footnote_index::{Corpus, ImportOptions, Importer, Incoming, Source};
+use footnote_index::{Corpus, ImportOptions, Importer, Incoming, SearchBackend, Source};
 use serde_json::Value;
 
 /// A model that answers from a script, given the prompt's text and the schema.
@@ -218,8 +219,7 @@ fn a_true_statement_keeps_its_footnote() {
     assert!(answer.text.ends_with("[1]"), "{}", answer.text);
     let footnote = &answer.footnotes[0];
     assert!(footnote.verified && footnote.quote.contains("1,964"));
-    let filing = footnote_index::SearchBackend::filing(&*SAMPLE.corpus, &footnote.accession);
-    let filing = filing.unwrap().unwrap();
+    let filing = SAMPLE.corpus.filing(&footnote.accession).unwrap().unwrap();
     assert_eq!(
         footnote.span.of(&filing.text),
         Some(footnote.quote.as_str())
@@ -338,4 +338,47 @@ fn events_and_answers_survive_json() {
     let back: Answer = serde_json::from_str(&serde_json::to_string(&answer).unwrap()).unwrap();
     assert_eq!(back, answer);
     assert_eq!(answer.trace.events.len(), events.len() - 1);
+}
+
+/// The smallest model writes nonsense easily. Whatever it writes, what is shown as verified stands in
+/// the filings: its quotes at their spans, its numbers in its quotes.
+#[test]
+fn what_a_tiny_model_says_is_shown_only_as_far_as_it_stands() {
+    let path = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let model = footnote_engine::LocalModel::open(&path, Default::default()).unwrap();
+    let settings = Settings {
+        excerpt_tokens: 300,
+        answer_tokens: 120,
+        ..Settings::default()
+    };
+    let agent = Agent::new(
+        SAMPLE.corpus.clone(),
+        Arc::new(model),
+        Arc::new(FixedOrder::default()),
+    )
+    .with_settings(settings);
+    let answer = agent
+        .ask(&Question::new(BACKLOG).unwrap(), &mut |_| {})
+        .unwrap();
+    assert_eq!(answer.trace.model_calls, 1);
+    assert_eq!(answer.not_found.is_some(), answer.statements.is_empty());
+    for footnote in &answer.footnotes {
+        let filing = SAMPLE.corpus.filing(&footnote.accession).unwrap().unwrap();
+        assert_eq!(
+            footnote.span.of(&filing.text),
+            Some(footnote.quote.as_str())
+        );
+    }
+    for statement in answer.statements.iter().filter(|s| s.verified) {
+        let quotes: String = statement
+            .footnotes
+            .iter()
+            .map(|n| answer.footnotes[n - 1].quote.replace('\n', " ") + " ")
+            .collect();
+        for number in numbers_in(&statement.text).iter().filter(|n| !n.bare) {
+            let written = number.span.of(&statement.text).unwrap();
+            let digits = written.trim_matches(|c: char| !c.is_ascii_digit());
+            assert!(quotes.contains(digits), "{written} in {:?}", statement.text);
+        }
+    }
 }

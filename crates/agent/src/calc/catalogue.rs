@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::Unit;
 
 /// The statement on which a line item stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatementKind {
     /// Financial position at a day.
