@@ -44,6 +44,16 @@ pub enum AgentError {
         /// What the user can do.
         mend: String,
     },
+    /// A passage ranker that is not there, is broken, or lacks what it needs.
+    #[error("the passage ranker {ranker:?} cannot run: {reason}; {mend}")]
+    PassageRanker {
+        /// Its name or file.
+        ranker: String,
+        /// What is wrong.
+        reason: String,
+        /// What the user can do.
+        mend: String,
+    },
     /// The model's output is not what its schema demands.
     #[error(
         "the model {model:?} broke off its answer: {reason}; ask again, or with `--model` name a larger one"

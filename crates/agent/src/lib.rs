@@ -18,6 +18,7 @@ pub mod rank;
 pub mod retrieve;
 pub mod scope;
 mod sheet;
+pub mod synthetic;
 
 pub use agent::{Agent, Settings};
 pub use answer::{

@@ -70,6 +70,9 @@ pub enum Command {
     /// Rank the candidates of a FinAgentBench dataset
     #[command(subcommand)]
     Rank(RankCommand),
+    /// Fit a ranker on labelled records
+    #[command(subcommand)]
+    Train(TrainCommand),
     /// Score predictions against a dataset's labels
     #[command(subcommand)]
     Eval(EvalCommand),
@@ -359,6 +362,65 @@ pub enum RankCommand {
         after_help = "Example:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl"
     )]
     DocTypes(RankArgs),
+    /// Order the chunks of each question's document
+    #[command(
+        after_help = "Examples:\n  footnote rank passages --dataset chunks.jsonl --out predictions.jsonl\n  \
+        footnote rank passages --dataset chunks.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
+        Rankers: bm25, bm25-sections, lexical, hybrid, model-yesno, model-likelihood, cascade, learned:DIR.\n\
+        Line N of the output belongs to line N of the dataset, since ids may repeat there."
+    )]
+    Passages(RankPassagesArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RankPassagesArgs {
+    /// The dataset in FinAgentBench's chunk form
+    #[arg(long, value_name = "F.jsonl")]
+    pub dataset: PathBuf,
+    /// Which ranker
+    #[arg(long, value_name = "NAME", default_value = "lexical")]
+    pub ranker: String,
+    /// The model of a model ranker: a catalogue name or the path of a GGUF file
+    #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
+    pub model: Option<String>,
+    /// Where to write the predictions
+    #[arg(long, value_name = "P.jsonl")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrainCommand {
+    /// Fit a passage ranker on labelled records
+    #[command(
+        after_help = "Example:\n  footnote train passages --dataset chunks_dev.jsonl --out my-ranker\n  \
+        footnote rank passages --dataset chunks_eval.jsonl --ranker learned:my-ranker --out p.jsonl"
+    )]
+    Passages(TrainPassagesArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TrainPassagesArgs {
+    /// Labelled records in FinAgentBench's chunk form (may be repeated)
+    #[arg(long, required = true, value_name = "F.jsonl")]
+    pub dataset: Vec<PathBuf>,
+    /// The folder to write the ranker into
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Folds of the cross-validation, by company or document
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=20))]
+    pub folds: u8,
+    /// At most this many boosted trees; 0 for a weighted sum alone
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u16).range(0..=2_000))]
+    pub trees: u16,
+    /// How strongly weights are drawn to the built-in ones
+    #[arg(long, default_value_t = 0.01)]
+    pub penalty: f64,
+    /// Seed of the folds
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -59,7 +59,8 @@ pub fn doc_type_ranker(
     Ok(Box::new(ModelRanker::new(model)?))
 }
 
-fn language_model(name: Option<&str>, context: &Context) -> anyhow::Result<Arc<dyn LanguageModel>> {
+/// A model by name, fetched if need be; without a name the one that writes answers.
+pub fn language_model(name: Option<&str>, context: &Context) -> anyhow::Result<Arc<dyn LanguageModel>> {
     Ok(engine::open(name.unwrap_or(ANSWER_MODEL), context)?)
 }
 

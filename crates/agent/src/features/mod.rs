@@ -3,10 +3,11 @@
 //! Knows words, tables of financial vocabulary and the shapes of filings; must not know how
 //! candidates are found or how the measures are weighed.
 
+pub(crate) mod concept;
 mod question;
-mod statement;
+pub(crate) mod statement;
 pub mod text;
-mod unit;
+pub(crate) mod unit;
 mod vocabulary;
 
 pub use question::{Looked, understand};

@@ -146,7 +146,7 @@ static NOT_STATEMENTS: LazyLock<Regex> = LazyLock::new(|| {
 ///
 /// `normalised` is the text in lower case with single spaces; `density` the share of numbers among
 /// its words.
-pub(super) fn likeness(normalised: &str, density: f32) -> [f32; 3] {
+pub(crate) fn likeness(normalised: &str, density: f32) -> [f32; 3] {
     let top: String = normalised
         .chars()
         .take(TITLE_CHARS)

@@ -248,7 +248,7 @@ fn sorted(mut terms: Vec<Term>) -> Vec<Term> {
 }
 
 /// Lower case, single spaces, straight quotes.
-fn normalise(text: &str) -> String {
+pub(crate) fn normalise(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_whitespace() {

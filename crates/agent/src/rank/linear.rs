@@ -7,7 +7,7 @@
 //! them: [`Measure::KindRank`] (pages are searched without an order of kinds) and [`Measure::Fact`]
 //! (page corpora have no facts).
 
-use super::{MEASURES, Measure, Measures, PassageRanker};
+use super::{MEASURES, Measure, Measures, MeasureRanker};
 
 /// The built-in ranker over measures, or one with other weights.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ const FITTED: &[(Measure, f32)] = &[
     (Measure::Fact, 1.50),
 ];
 
-impl PassageRanker for LinearRanker {
+impl MeasureRanker for LinearRanker {
     fn name(&self) -> &str {
         "linear"
     }

@@ -1,15 +1,18 @@
 //! Orders candidate passages by what was measured of them.
 //!
-//! A [`PassageRanker`] sees measures only; it must not know the index, and never a question's key.
+//! Two levels: a [`MeasureRanker`] orders the pages and passages of many filings by measures of filing
+//! and passage; a [`passage::PassageRanker`] orders the chunks of one document by their text. Neither
+//! may know the index, and never a question's key.
 
 mod linear;
 mod measures;
+pub mod passage;
 
 pub use linear::LinearRanker;
 pub use measures::{FilingMeasures, MEASURES, Measure, Measures, Pool};
 
 /// Gives every candidate a score.
-pub trait PassageRanker: Send + Sync {
+pub trait MeasureRanker: Send + Sync {
     /// Its name, as commands and traces show it.
     fn name(&self) -> &str;
 

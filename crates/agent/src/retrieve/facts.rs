@@ -4,6 +4,7 @@ use footnote_filings::{Fact, FactPeriod, FactValue, Span};
 
 use super::reader::ReadFiling;
 use crate::features::Looked;
+use crate::features::concept::telling_words;
 use crate::features::text::{Term, term};
 use crate::scope::Scope;
 
@@ -75,8 +76,7 @@ impl Fitting {
 /// How well a fact fits: the shared part of its concept's words, less for parts of a whole
 /// (dimensions) and for other years.
 fn fit_of(fact: &Fact, wanted: &[Term], year: Option<u16>) -> f32 {
-    let name = fact.concept.rsplit(':').next().unwrap_or(&fact.concept);
-    let words = camel_words(name);
+    let words = telling_words(&fact.concept);
     let shared = words
         .iter()
         .filter(|word| wanted.contains(&term(word)))
@@ -95,35 +95,4 @@ fn fit_of(fact: &Fact, wanted: &[Term], year: Option<u16>) -> f32 {
         fit *= 0.5;
     }
     fit
-}
-
-/// `PaymentsToAcquirePropertyPlantAndEquipment` in words, small ones left out.
-fn camel_words(name: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut previous_lower = false;
-    for c in name.chars() {
-        match words.last_mut() {
-            Some(word) if !(c.is_uppercase() && previous_lower) => word.extend(c.to_lowercase()),
-            _ => words.push(c.to_lowercase().collect()),
-        }
-        previous_lower = c.is_lowercase() || c.is_ascii_digit();
-    }
-    words.retain(|word| {
-        !["and", "of", "the", "to", "in", "from", "by", "for", "or"].contains(&word.as_str())
-    });
-    words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn concepts_come_apart_into_words() {
-        assert_eq!(
-            camel_words("PaymentsToAcquirePropertyPlantAndEquipment"),
-            ["payments", "acquire", "property", "plant", "equipment"]
-        );
-        assert_eq!(camel_words(""), Vec::<String>::new());
-    }
 }

@@ -16,7 +16,7 @@ use footnote_index::{Filter, Hit, IndexError, SearchBackend, SearchQuery};
 use serde::{Deserialize, Serialize};
 
 use crate::features::{Looked, understand};
-use crate::rank::{FilingMeasures, LinearRanker, Measures, PassageRanker, Pool};
+use crate::rank::{FilingMeasures, LinearRanker, Measures, MeasureRanker, Pool};
 use crate::scope::{Company, Scope, companies_of, resolve};
 use documents::Times;
 use reader::{ReadFiling, Reader};
@@ -57,7 +57,7 @@ pub struct Retriever<'a> {
     backend: &'a dyn SearchBackend,
     filings: Vec<FilingMeta>,
     companies: Vec<Company>,
-    ranker: Box<dyn PassageRanker>,
+    ranker: Box<dyn MeasureRanker>,
     reader: Reader,
 }
 
@@ -97,7 +97,7 @@ impl<'a> Retriever<'a> {
     }
 
     /// The same with another ranker.
-    pub fn with_ranker(mut self, ranker: Box<dyn PassageRanker>) -> Retriever<'a> {
+    pub fn with_ranker(mut self, ranker: Box<dyn MeasureRanker>) -> Retriever<'a> {
         self.ranker = ranker;
         self
     }

@@ -10,10 +10,11 @@ pub mod models;
 mod rank;
 mod retrieve;
 mod search;
+mod train;
 
 use std::fmt;
 
-use crate::args::{Cli, Command, EvalCommand, RankCommand};
+use crate::args::{Cli, Command, EvalCommand, RankCommand, TrainCommand};
 use crate::home::Home;
 use crate::output::{Outcome, Output};
 
@@ -54,6 +55,8 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Outcome> {
         Command::Engine(command) => engine::run(&command, &context),
         Command::Retrieve(args) => retrieve::run(&args, &context),
         Command::Rank(RankCommand::DocTypes(args)) => rank::doc_types(&args, &context),
+        Command::Rank(RankCommand::Passages(args)) => rank::passages::run(&args, &context),
+        Command::Train(TrainCommand::Passages(args)) => train::passages(&args, &context),
         Command::Eval(EvalCommand::Score(args)) => eval::score(&args, &context),
         Command::Doctor(flag) => doctor::run(&flag, &context),
     }

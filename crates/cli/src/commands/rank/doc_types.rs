@@ -10,7 +10,7 @@ use crate::commands::{Context, Usage};
 use crate::output::Outcome;
 use crate::setup;
 
-pub fn doc_types(args: &RankArgs, context: &Context) -> anyhow::Result<Outcome> {
+pub fn run(args: &RankArgs, context: &Context) -> anyhow::Result<Outcome> {
     let output = &context.output;
     let ranker: Box<dyn DocTypeRanker> = match args.ranker.as_str() {
         "fixed" => Box::new(FixedOrder::default()),

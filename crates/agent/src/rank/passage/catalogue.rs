@@ -1,0 +1,129 @@
+//! The passage rankers by name.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use footnote_engine::LanguageModel;
+
+use super::model::{Judging, ModelJudge};
+use super::plain::{Bm25, Learned};
+use super::{Cascade, Fused, PassageRanker, saved};
+use crate::AgentError;
+
+/// The prefix of a ranker in a folder.
+const LEARNED: &str = "learned:";
+
+/// Every name and what it means.
+pub const NAMES: &[(&str, &str)] = &[
+    ("bm25", "BM25 of the question's words"),
+    ("bm25-sections", "BM25 with priors of section, speaker and kind of chunk"),
+    ("lexical", "learned weights over some fifty lexical features (the default)"),
+    ("hybrid", "reciprocal rank fusion of lexical and bm25-sections"),
+    ("model-yesno", "the local model's yes against no, passage by passage (slow)"),
+    ("model-likelihood", "how likely the local model finds the question after each passage (slow)"),
+    ("cascade", "hybrid over all, lexical over 50, the local model over 10"),
+    ("learned:DIR", "what `footnote train passages` wrote"),
+];
+
+/// A ranker chosen by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One of the plain names.
+    Named(&'static str),
+    /// A folder.
+    Folder(PathBuf),
+}
+
+impl Choice {
+    /// The ranker of this name.
+    ///
+    /// # Errors
+    /// For an unknown name, with all that there are.
+    pub fn parse(name: &str) -> Result<Choice, AgentError> {
+        if let Some(folder) = name.strip_prefix(LEARNED).filter(|folder| !folder.is_empty()) {
+            return Ok(Choice::Folder(PathBuf::from(folder)));
+        }
+        let known = NAMES.iter().find(|(known, _)| *known == name && !known.starts_with(LEARNED));
+        known.map(|(known, _)| Choice::Named(known)).ok_or_else(|| {
+            let all: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            AgentError::PassageRanker {
+                ranker: name.to_owned(),
+                reason: "there is none of this name".to_owned(),
+                mend: format!("choose one of {}", all.join(", ")),
+            }
+        })
+    }
+
+    /// Whether it asks a language model.
+    pub fn needs_model(&self) -> bool {
+        matches!(self, Choice::Named("model-yesno" | "model-likelihood" | "cascade"))
+    }
+
+    /// Makes the ranker; `model` is the one that a ranker that needs one asks.
+    ///
+    /// # Errors
+    /// Where a folder holds no ranker, or a model is needed and none is given.
+    pub fn build(
+        &self,
+        model: Option<Arc<dyn LanguageModel>>,
+    ) -> Result<Box<dyn PassageRanker>, AgentError> {
+        let name = match self {
+            Choice::Folder(folder) => {
+                let (scorer, _) = saved::load(folder)?;
+                let name = format!("{LEARNED}{}", folder.display());
+                return Ok(Box::new(Learned::new(name, scorer)));
+            }
+            Choice::Named(name) => *name,
+        };
+        let judge = |judging: Judging| {
+            let model = model.clone().ok_or_else(|| AgentError::PassageRanker {
+                ranker: name.to_owned(),
+                reason: "it asks a language model and none is given".to_owned(),
+                mend: "name one by --model".to_owned(),
+            })?;
+            Ok::<_, AgentError>(Box::new(ModelJudge::new(model, judging)))
+        };
+        let lexical = || Box::new(Learned::built_in());
+        let hybrid = || {
+            Box::new(Fused::new(
+                "hybrid",
+                vec![(1.0, lexical() as Box<dyn PassageRanker>), (0.5, Box::new(Bm25::Sections))],
+            ))
+        };
+        Ok(match name {
+            "bm25" => Box::new(Bm25::Plain),
+            "bm25-sections" => Box::new(Bm25::Sections),
+            "hybrid" => hybrid(),
+            "model-yesno" => judge(Judging::YesNo)?,
+            "model-likelihood" => judge(Judging::Likelihood)?,
+            "cascade" => Box::new(Cascade::new(
+                "cascade",
+                hybrid(),
+                vec![(50, lexical(), 1.0), (10, judge(Judging::YesNo)?, 0.5)],
+            )),
+            _ => lexical(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_known_and_an_unknown_one_lists_them() {
+        for (name, _) in NAMES {
+            let choice = Choice::parse(name).unwrap();
+            if !choice.needs_model() && matches!(choice, Choice::Named(_)) {
+                assert_eq!(choice.build(None).unwrap().name(), *name);
+            }
+        }
+        let error = Choice::parse("magic").unwrap_err().to_string();
+        assert!(error.contains("magic") && error.contains("bm25-sections"), "{error}");
+        assert!(Choice::parse("learned:").is_err());
+        let error = Choice::parse("cascade").unwrap().build(None).err().unwrap().to_string();
+        assert!(error.contains("--model"), "{error}");
+        let error = Choice::parse("learned:/nowhere").unwrap().build(None).err().unwrap();
+        assert!(error.to_string().contains("/nowhere"), "{error}");
+    }
+}
