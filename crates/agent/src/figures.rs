@@ -3,7 +3,7 @@
 //!
 //! Must not know prompts; choosing is the caller's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use footnote_filings::{Fact, FactPeriod, FactValue, Filing, FilingMeta, FiscalPeriod, Span};
 use jiff::ToSpan;
@@ -23,8 +23,12 @@ const OFFERED: f32 = 0.4;
 /// How far a rival with another value must stay behind.
 const MARGIN: f32 = 0.06;
 
-/// What standing in the longest statement of its kind counts.
-const WHOLE_STATEMENT: f32 = 0.1;
+/// What a row loses that stands elsewhere, where the filing has the statement it belongs to: it is then
+/// a part's, a parent's or an affiliate's figure, never taken without a second opinion.
+const ELSEWHERE: f32 = 0.6;
+
+/// Rows a statement has at least.
+const MIN_STATEMENT: usize = 8;
 
 /// Rows offered to a chooser at most.
 const MAX_OFFERED: usize = 8;
@@ -91,9 +95,12 @@ pub fn search_rows(wanted: &Wanted, regions: &[Region], rows: &[Row]) -> Search 
         .iter()
         .filter_map(|row| candidate(wanted, &regions[row.region], row, rows))
         .collect();
-    let sizes = statement_sizes(rows);
-    for candidate in &mut candidates {
-        candidate.score += WHOLE_STATEMENT * whole_share(candidate, &sizes);
+    if let Some(own) = own_statement(wanted.item.kind(), rows) {
+        for candidate in &mut candidates {
+            if candidate.part.region != own {
+                candidate.score -= ELSEWHERE;
+            }
+        }
     }
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     let Some(best) = candidates.first() else {
@@ -123,30 +130,22 @@ pub fn search_rows(wanted: &Wanted, regions: &[Region], rows: &[Row]) -> Search 
     }
 }
 
-/// Rows of each statement in each region.
-fn statement_sizes(rows: &[Row]) -> HashMap<(usize, StatementKind), usize> {
-    let mut sizes = HashMap::new();
-    for row in rows {
-        if let Some(kind) = row.kind {
-            *sizes.entry((row.region, kind)).or_default() += 1;
-        }
+/// The region of the company's own statement of a kind: the first that is about as long as the longest.
+/// Summaries are shorter; parents' and affiliates' statements come later.
+fn own_statement(kind: StatementKind, rows: &[Row]) -> Option<usize> {
+    let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
+    let of_kind = rows
+        .iter()
+        .filter(|row| row.kind == Some(kind) && kind != StatementKind::Any);
+    for row in of_kind {
+        *sizes.entry(row.region).or_default() += 1;
     }
+    let longest = *sizes.values().max()?;
+    let whole = |size: usize| size >= MIN_STATEMENT && size * 5 >= longest * 3;
     sizes
-}
-
-/// How much of the longest statement of its kind the candidate's own has: the statement itself has
-/// all, a summary of it or a subsidiary's has less.
-fn whole_share(candidate: &Candidate, sizes: &HashMap<(usize, StatementKind), usize>) -> f32 {
-    let Some(kind) = candidate.kind else {
-        return 0.0;
-    };
-    let own = sizes
-        .get(&(candidate.part.region, kind))
-        .copied()
-        .unwrap_or(0);
-    let of_kind = sizes.iter().filter(|((_, k), _)| *k == kind);
-    let longest = of_kind.map(|(_, size)| *size).max().unwrap_or(1);
-    own as f32 / longest.max(1) as f32
+        .into_iter()
+        .find(|(_, size)| whole(*size))
+        .map(|(region, _)| region)
 }
 
 /// A figure of one part.

@@ -24,6 +24,8 @@ use serde_json::Value;
 /// A model that answers from a script, given the prompt's text and the schema.
 struct Scripted {
     script: fn(&str, &Value) -> String,
+    /// What it says where figures and a formula are to be named.
+    named: fn(&str, &Value) -> String,
     asked: AtomicUsize,
 }
 
@@ -31,6 +33,16 @@ impl Scripted {
     fn new(script: fn(&str, &Value) -> String) -> Arc<Scripted> {
         Arc::new(Scripted {
             script,
+            named: |_, _| r#"{"figures": [], "formula": "none"}"#.to_owned(),
+            asked: AtomicUsize::new(0),
+        })
+    }
+
+    /// A model that only names figures.
+    fn naming(named: fn(&str, &Value) -> String) -> Arc<Scripted> {
+        Arc::new(Scripted {
+            script: |_, _| r#"{"statements": []}"#.to_owned(),
+            named,
             asked: AtomicUsize::new(0),
         })
     }
@@ -57,7 +69,12 @@ impl LanguageModel for Scripted {
         let Some(Grammar::JsonSchema(schema)) = &request.grammar else {
             panic!("the agent asks under a schema");
         };
-        let text = (self.script)(&messages[1].content, schema);
+        let script = if schema["properties"]["figures"].is_object() {
+            self.named
+        } else {
+            self.script
+        };
+        let text = script(&messages[1].content, schema);
         let (sender, receiver) = tokio::sync::mpsc::channel(2);
         sender.blocking_send(Ok(GenerateEvent::Text(text))).unwrap();
         let done = GenerateEvent::Done(FinishReason::End, Usage::default());
@@ -241,6 +258,92 @@ fn an_invented_number_is_removed_and_the_quote_stands_instead() {
     assert!(answer.text.contains("1,964"), "{}", answer.text);
 }
 
+/// The names of the figures that hold all of the given words, out of those that the grammar offers.
+fn figures_with(schema: &Value, lines: &[String], year: &str) -> Vec<String> {
+    schema["properties"]["figures"]["items"]["enum"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .filter(|name| {
+            let line = name.split(' ').next().unwrap();
+            lines.iter().any(|one| one == line) && name.contains(&format!(" {year}: "))
+        })
+        .collect()
+}
+
+/// Lines of the listing that start a row of one of the labels.
+fn lines_of(prompt: &str, labels: &[&str]) -> Vec<String> {
+    prompt
+        .lines()
+        .filter(|line| {
+            let text = line.split_once(": ").map_or("", |(_, text)| text);
+            let label = text.split(" | ").next().unwrap();
+            labels.iter().any(|wanted| label.ends_with(wanted))
+        })
+        .map(|line| line.split(':').next().unwrap().to_owned())
+        .collect()
+}
+
+const SEGMENTS: [&str; 3] = [
+    "Commercial Heat Pumps",
+    "Industrial Heat Recovery",
+    "Aftermarket Services",
+];
+
+#[test]
+fn figures_that_the_model_names_are_compared_by_code() {
+    let model = Scripted::naming(|prompt, schema| {
+        let mut figures = figures_with(schema, &lines_of(prompt, &SEGMENTS), "2024");
+        // The first table of the three: one region, one column.
+        let region = figures[0].chars().next().unwrap();
+        figures.retain(|name| name.starts_with(region));
+        figures.truncate(3);
+        serde_json::json!({"figures": figures, "formula": "largest"}).to_string()
+    });
+    let answer = ask(
+        model,
+        "Which segment of Aquillon had the highest net sales in fiscal 2024?",
+    );
+    let calculation = answer.calculation.as_ref().expect("a calculation");
+    assert_eq!(calculation.inputs.len(), 3, "{}", answer.text);
+    assert!(
+        calculation
+            .inputs
+            .iter()
+            .all(|input| input.chosen_by == ChosenBy::Model)
+    );
+    let largest = calculation.inputs.iter().map(|i| i.value).max();
+    assert_eq!(Some(calculation.result), largest);
+    assert!(answer.statements[0].verified, "{:?}", answer.statements);
+    assert!(
+        answer
+            .text
+            .contains("Commercial Heat Pumps is the highest of the 3 compared"),
+        "{}",
+        answer.text
+    );
+}
+
+#[test]
+fn figures_of_another_year_are_not_let_through() {
+    let model = Scripted::naming(|prompt, schema| {
+        let figures = figures_with(schema, &lines_of(prompt, &SEGMENTS[1..2]), "2023");
+        serde_json::json!({"figures": figures[..1], "formula": "value"}).to_string()
+    });
+    let answer = ask(
+        model,
+        "What were the net sales of Aquillon's segment Industrial Heat Recovery in fiscal 2024?",
+    );
+    assert_eq!(answer.removed.len(), 1, "{}", answer.text);
+    assert!(
+        answer.removed[0].reason.contains("is of 2023"),
+        "{}",
+        answer.removed[0].reason
+    );
+    assert!(answer.calculation.is_none());
+}
+
 #[test]
 fn output_cut_off_is_no_answer() {
     let answer = ask(
@@ -360,7 +463,7 @@ fn what_a_tiny_model_says_is_shown_only_as_far_as_it_stands() {
     let answer = agent
         .ask(&Question::new(BACKLOG).unwrap(), &mut |_| {})
         .unwrap();
-    assert_eq!(answer.trace.model_calls, 1);
+    assert!((1..=2).contains(&answer.trace.model_calls));
     assert_eq!(answer.not_found.is_some(), answer.statements.is_empty());
     for footnote in &answer.footnotes {
         let filing = SAMPLE.corpus.filing(&footnote.accession).unwrap().unwrap();
@@ -378,7 +481,12 @@ fn what_a_tiny_model_says_is_shown_only_as_far_as_it_stands() {
         for number in numbers_in(&statement.text).iter().filter(|n| !n.bare) {
             let written = number.span.of(&statement.text).unwrap();
             let digits = written.trim_matches(|c: char| !c.is_ascii_digit());
-            assert!(quotes.contains(digits), "{written} in {:?}", statement.text);
+            let computed = answer.calculation.as_ref().map(|c| c.shown.as_str());
+            assert!(
+                quotes.contains(digits) || computed.is_some_and(|shown| shown.contains(digits)),
+                "{written} in {:?}",
+                statement.text
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use footnote_filings::Span;
 
 use crate::Scale;
-use crate::sheet::{Region, Row, rows};
+use crate::sheet::{Cell, Column, Region, Row, rows};
 
 /// The longest line shown, in bytes; longer sentences are parted.
 const MAX_LINE: usize = 420;
@@ -27,6 +27,8 @@ pub(super) struct Line {
     pub shown: String,
     /// The scale stated above it.
     pub scale: Scale,
+    /// The row it is, where it is one.
+    pub row: Option<Row>,
 }
 
 struct Piece {
@@ -35,6 +37,7 @@ struct Piece {
     quote: String,
     shown: String,
     scale: Scale,
+    row: Option<Row>,
     score: f32,
 }
 
@@ -70,6 +73,7 @@ pub(super) fn lines(question: &str, regions: &[Region], budget: usize) -> Vec<Li
                 quote: piece.quote.clone(),
                 shown: piece.shown.clone(),
                 scale: piece.scale,
+                row: piece.row.clone(),
             }
         })
         .collect()
@@ -105,6 +109,7 @@ fn pieces_of(region: &Region, at: usize) -> Vec<Piece> {
             quote: row.quote.clone(),
             shown: row_shown(row),
             scale: row.scale.unwrap_or_default(),
+            row: Some(row.clone()),
             score: 0.0,
         })
         .collect();
@@ -142,6 +147,7 @@ fn pieces_of(region: &Region, at: usize) -> Vec<Piece> {
                 quote: quote.to_owned(),
                 shown: one_line(quote),
                 scale: Scale::One,
+                row: None,
                 score: 0.0,
             });
         }
@@ -150,36 +156,40 @@ fn pieces_of(region: &Region, at: usize) -> Vec<Piece> {
     pieces
 }
 
-/// A row with the period behind each figure.
+/// A row with the period before each figure.
 fn row_shown(row: &Row) -> String {
     let mut shown = one_line(&row.label);
     if !row.group.is_empty() && row.group.len() < 60 && !row.label.contains(&row.group) {
         shown = format!("{} > {shown}", one_line(&row.group));
     }
-    shown.push(':');
     for cell in &row.cells {
-        shown.push(' ');
-        shown.push_str(&one_line(&cell.written));
-        if let Some(column) = cell.column {
-            match column.months {
-                Some(months) if months != 12 => {
-                    shown.push_str(&format!(" ({} months of {})", months, column.year));
-                }
-                _ => shown.push_str(&format!(" ({})", column.year)),
-            }
-        }
-        shown.push(';');
+        shown.push_str(" | ");
+        shown.push_str(&cell_shown(cell));
     }
     if let Some(scale) = row.scale
         && scale != Scale::One
     {
-        shown.push_str(&format!(" in {scale}"));
+        shown.push_str(&format!(" | in {scale}"));
     }
     shown
 }
 
+/// A figure as a line shows it: `2023: 1,234`, `2023, 3 months: 310`, or `1,234` in a column that
+/// could not be told.
+pub(super) fn cell_shown(cell: &Cell) -> String {
+    let written = one_line(&cell.written);
+    match cell.column {
+        Some(Column {
+            year,
+            months: Some(months),
+        }) if months != 12 => format!("{year}, {months} months: {written}"),
+        Some(Column { year, .. }) => format!("{year}: {written}"),
+        None => written,
+    }
+}
+
 /// Text on one line, without control characters.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -1,13 +1,16 @@
 //! The agent itself: a question through its steps to an answer, every step told as it happens.
 //!
-//! Two ways lead to an answer. A question for a figure is planned as a calculation and its rows are
-//! looked up; everything else is written by the model from numbered lines of the best passages. On
-//! both, the checker has the last word. Filing text reaches the model only as lines to choose from,
+//! Three ways lead to an answer. A question for a figure that code recognises is planned as a
+//! calculation and its rows are looked up; for other figures the model names cited numbers and a
+//! formula, and code computes; everything else is written by the model from numbered lines of the
+//! best passages. On all, the checker has the last word. Filing text reaches the model only as lines to choose from,
 //! under a grammar, without tools, so nothing written in a filing can change what the agent does.
 
 mod compute;
 mod excerpts;
+mod named;
 mod notes;
+mod reading;
 mod recorder;
 mod say;
 mod sources;
@@ -21,13 +24,14 @@ use footnote_engine::{
 use footnote_filings::{DocType, FilingMeta, FiscalPeriod};
 use footnote_index::{Filter, SearchBackend};
 
-use crate::calc::plan;
+use crate::calc::{plan, wants_figure};
 use crate::retrieve::{RankedPassage, Retriever};
 use crate::scope::Scope;
 use crate::{
     AgentError, Answer, DocTypeRanker, Event, NotFound, PassageShown, Question, Statement, Step,
 };
 use notes::Notes;
+use reading::Reading;
 use recorder::Recorder;
 use sources::Sources;
 
@@ -287,7 +291,7 @@ impl Agent {
         }
         let draft = match draft {
             Some(draft) => draft,
-            None => write::write(&mut work)?,
+            None => read_and_say(&mut work)?,
         };
         let footnotes = work.notes.finish(&mut work.sources)?;
         for footnote in &footnotes {
@@ -373,6 +377,18 @@ impl Work<'_, '_> {
         }
         Err(footnote_engine::EngineError::Stopped.into())
     }
+}
+
+/// The ways of a question that no plan answers: the model names figures and a formula where the
+/// question is for one, else it writes from the lines.
+fn read_and_say(work: &mut Work<'_, '_>) -> Result<Draft, AgentError> {
+    let reading = Reading::new(work);
+    if wants_figure(work.question)
+        && let Some(draft) = named::named(work, &reading)?
+    {
+        return Ok(draft);
+    }
+    write::write(work, &reading)
 }
 
 fn shown(passage: &RankedPassage) -> PassageShown {

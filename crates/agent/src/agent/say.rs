@@ -167,13 +167,13 @@ pub(super) fn say(
 }
 
 /// A figure as the working writes it: in the common scale, with the digits it has.
-fn in_scale(value: Decimal, scale: Scale) -> String {
+pub(super) fn in_scale(value: Decimal, scale: Scale) -> String {
     let scaled = (value / scale.factor()).normalize();
     grouped(scaled, scaled.scale().min(4))
 }
 
 /// Whole numbers in the table's own scale; in a larger one, enough digits for three figures.
-fn money_places(value: Decimal, show: Scale, table: Scale) -> u32 {
+pub(super) fn money_places(value: Decimal, show: Scale, table: Scale) -> u32 {
     if table == Scale::One && show == Scale::One {
         return if round(value, 0) == value { 0 } else { 2 };
     }
@@ -291,7 +291,7 @@ fn sentence(plan: &Plan, found: &[Resolved], steps: &[Amount], shown: &[String])
 }
 
 /// `Quick ratio` inside a sentence; `EBITDA margin` stays.
-fn lower_first(name: &str) -> String {
+pub(super) fn lower_first(name: &str) -> String {
     let mut chars = name.chars();
     match (chars.next(), chars.clone().next()) {
         (Some(first), Some(second)) if second.is_lowercase() => {

@@ -32,10 +32,11 @@ static COMPARE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-pub(super) fn aim(lower: &str, periods: usize, percent: bool, unit: Unit) -> (Aim, Option<Asks>) {
+/// Which way a yes-or-no question in lower case points; nothing for other questions.
+pub(crate) fn asks(lower: &str) -> Option<Asks> {
     let yes_no =
         YES_NO.is_match(lower) && !lower.contains(" or declin") && !lower.contains(" or decreas");
-    let asks = match () {
+    match () {
         () if !yes_no => None,
         () if lower.contains("improv") => Some(Asks::Improved),
         () if lower.contains("positive") => Some(Asks::Positive),
@@ -50,7 +51,11 @@ pub(super) fn aim(lower: &str, periods: usize, percent: bool, unit: Unit) -> (Ai
             Some(Asks::Fell)
         }
         () => Some(Asks::Any),
-    };
+    }
+}
+
+pub(super) fn aim(lower: &str, periods: usize, percent: bool, unit: Unit) -> (Aim, Option<Asks>) {
+    let asks = asks(lower);
     let aim = if CAGR.is_match(lower) && periods > 1 {
         Aim::Cagr
     } else if AVERAGE.is_match(lower) && periods > 1 {
@@ -74,6 +79,26 @@ static YES_NO: LazyLock<Regex> = LazyLock::new(|| {
 
 fn pattern_in(text: &str, parts: &[&str]) -> bool {
     parts.iter().any(|part| text.contains(part))
+}
+
+/// Questions whose answer is a figure or follows from some.
+static FIGURE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"\bhow (?:much|many|large|big|high|low|far)\b|\bby how\b|\bpercent|%|\bratio\b|\bmargin\b|\b(?:high|low|larg|small|bigg|great|strong|weak)est\b|\b(?:most|least|worst|best)\b|\bincreas|\bdecreas|\bdeclin|\bcompare|\bgr[oe]w|\bchanged?\b|\bshare of\b|\bwhat (?:is|was|were|are|amount|number|portion)\b.*\b(?:amounts?|totals?|numbers?|values?|quantity|balance|costs?|expenses?|revenues?|sales|income|earnings|profits?|loss(?:es)?|eps|ebitd?a?r?|cash|debt|dividends?|rate|assets?|liabilit(?:y|ies)|shares?|price|employees|backlog|capex|spending|expenditures?)\b",
+    )
+});
+
+/// Questions that a figure does not answer, whatever else they name.
+static NO_FIGURE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"\bwhy\b|\bdescribe\b|\bexplain\b|\bsummar|\blist\b|\bwhat (?:drove|caused|are the (?:main |key |major |primary )?(?:risks|factors|drivers|reasons))|\bnature\b|\bpurpose\b|\bagenda\b|\boutcome\b|\bhow (?:does|do|did|will|is|are) .*\b(?:plan|manage|expect|view|intend|address)\b",
+    )
+});
+
+/// Whether a question seems to ask for a figure, or for something that figures decide.
+pub(crate) fn wants_figure(question: &str) -> bool {
+    let lower = question.to_lowercase();
+    FIGURE.is_match(&lower) && !NO_FIGURE.is_match(&lower)
 }
 
 static PLACES: LazyLock<Regex> = LazyLock::new(|| {

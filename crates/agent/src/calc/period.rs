@@ -42,7 +42,7 @@ pub(super) fn without_periods(text: &str) -> String {
 }
 
 /// Every fiscal period that a text names, in order, each once.
-pub(super) fn periods_in(text: &str) -> Vec<FiscalPeriod> {
+pub(crate) fn periods_in(text: &str) -> Vec<FiscalPeriod> {
     let mut found: Vec<FiscalPeriod> = Vec::new();
     for capture in YEAR.captures_iter(text) {
         let year = ["y1", "y2", "y3", "y4"]
