@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use footnote_agent::rank::{LinearRanker, MEASURES, Measures, MeasureRanker};
+use footnote_agent::rank::{LinearRanker, MEASURES, MeasureRanker, Measures};
 use footnote_agent::retrieve::Retriever;
 use footnote_filings::{ReadOptions, passages, read_path};
 use footnote_index::{

@@ -60,7 +60,10 @@ pub fn doc_type_ranker(
 }
 
 /// A model by name, fetched if need be; without a name the one that writes answers.
-pub fn language_model(name: Option<&str>, context: &Context) -> anyhow::Result<Arc<dyn LanguageModel>> {
+pub fn language_model(
+    name: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Arc<dyn LanguageModel>> {
     Ok(engine::open(name.unwrap_or(ANSWER_MODEL), context)?)
 }
 

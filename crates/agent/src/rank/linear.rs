@@ -7,7 +7,7 @@
 //! them: [`Measure::KindRank`] (pages are searched without an order of kinds) and [`Measure::Fact`]
 //! (page corpora have no facts).
 
-use super::{MEASURES, Measure, Measures, MeasureRanker};
+use super::{MEASURES, Measure, MeasureRanker, Measures};
 
 /// The built-in ranker over measures, or one with other weights.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use footnote_index::{Filter, Hit, IndexError, SearchBackend, SearchQuery};
 use serde::{Deserialize, Serialize};
 
 use crate::features::{Looked, understand};
-use crate::rank::{FilingMeasures, LinearRanker, Measures, MeasureRanker, Pool};
+use crate::rank::{FilingMeasures, LinearRanker, MeasureRanker, Measures, Pool};
 use crate::scope::{Company, Scope, companies_of, resolve};
 use documents::Times;
 use reader::{ReadFiling, Reader};

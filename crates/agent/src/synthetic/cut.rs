@@ -28,7 +28,12 @@ pub fn benchmark_chunks(filing: &Filing) -> Vec<Passage> {
             BlockKind::Table => {
                 chunks.extend(of_run(filing, &std::mem::take(&mut run)));
                 let text = block.span.of(&filing.text).unwrap_or_default();
-                chunks.push(chunk(filing, block.span, PassageKind::Table, text.replace(" | ", "##")));
+                chunks.push(chunk(
+                    filing,
+                    block.span,
+                    PassageKind::Table,
+                    text.replace(" | ", "##"),
+                ));
             }
             _ => run.push(block),
         }
@@ -62,7 +67,12 @@ fn of_turns(filing: &Filing) -> Vec<Passage> {
             chunks.push(chunk(filing, head, PassageKind::Speech, line));
         }
         let text = turn.span.of(&filing.text).unwrap_or_default();
-        chunks.push(chunk(filing, turn.span, PassageKind::Speech, text.to_owned()));
+        chunks.push(chunk(
+            filing,
+            turn.span,
+            PassageKind::Speech,
+            text.to_owned(),
+        ));
     }
     chunks
 }

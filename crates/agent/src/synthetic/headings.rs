@@ -74,7 +74,9 @@ pub fn questions_from_headings(
             break;
         }
         let heading = headings[at];
-        let end = headings.get(at + 1).map_or(filing.text.len(), |next| next.start);
+        let end = headings
+            .get(at + 1)
+            .map_or(filing.text.len(), |next| next.start);
         if end <= heading.end {
             continue;
         }
@@ -94,9 +96,23 @@ fn make(
     body: Span,
     draws: &mut Draws,
 ) -> Option<HeadingQuestion> {
-    let title = heading.of(&filing.text)?.trim().trim_end_matches([':', '.']);
+    let title = heading
+        .of(&filing.text)?
+        .trim()
+        .trim_end_matches([':', '.']);
     let lower = title.to_lowercase();
-    let generic = ["item ", "part ", "note ", "table of", "overview", "general", "continued", "exhibit", "(in ", "signature"];
+    let generic = [
+        "item ",
+        "part ",
+        "note ",
+        "table of",
+        "overview",
+        "general",
+        "continued",
+        "exhibit",
+        "(in ",
+        "signature",
+    ];
     if !HEADING_WORDS.contains(&words(title).len())
         || generic.iter().any(|word| lower.starts_with(word))
         || lower.contains("consolidated statements")
@@ -133,7 +149,11 @@ fn make(
         _ => TEMPLATES,
     };
     let shouted = !title.chars().any(char::is_lowercase);
-    let asked = if shouted { title.to_lowercase() } else { title.to_owned() };
+    let asked = if shouted {
+        title.to_lowercase()
+    } else {
+        title.to_owned()
+    };
     let company = filing.meta.company.as_deref().unwrap_or("the company");
     let question = draws
         .of(templates)
@@ -147,7 +167,11 @@ fn make(
 }
 
 /// The chunks' texts with the headings asked for taken out.
-pub fn without_headings(filing: &Filing, chunks: &[Passage], asked: &[HeadingQuestion]) -> Vec<String> {
+pub fn without_headings(
+    filing: &Filing,
+    chunks: &[Passage],
+    asked: &[HeadingQuestion],
+) -> Vec<String> {
     chunks
         .iter()
         .map(|chunk| {

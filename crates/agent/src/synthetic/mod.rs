@@ -228,7 +228,12 @@ impl Maker<'_> {
             .chance(CHANGES)
             .then(|| self.earlier(key, asked.fact))
             .flatten()
-            .and_then(|other| Some((other, wording::period(self.filing, other.fact.period, draws)?)))
+            .and_then(|other| {
+                Some((
+                    other,
+                    wording::period(self.filing, other.fact.period, draws)?,
+                ))
+            })
             .filter(|(_, phrase)| *phrase != period);
 
         let mut grades = BTreeMap::new();

@@ -43,7 +43,13 @@ impl LabelledQuestion {
             .chunks
             .iter()
             .enumerate()
-            .map(|(at, text)| if self.unsure.contains(&at) { "" } else { text.as_str() })
+            .map(|(at, text)| {
+                if self.unsure.contains(&at) {
+                    ""
+                } else {
+                    text.as_str()
+                }
+            })
             .collect();
         let qrel: BTreeMap<String, u8> = (0..chunks.len())
             .map(|at| (at.to_string(), self.grades.get(&at).copied().unwrap_or(0)))
@@ -97,29 +103,34 @@ pub fn labelled_questions(filing: &Filing, seed: u64, limit: usize) -> Vec<Label
     let facts = questions_from_facts(filing, &chunks, seed, limit);
     let headings = questions_from_headings(filing, &chunks, seed, limit);
     let blanked = without_headings(filing, &chunks, &headings);
-    let of_facts = facts.into_iter().map(|question: SyntheticQuestion| LabelledQuestion {
-        id: question.id,
-        group: group.clone(),
-        source: "fact".to_owned(),
-        question: question.question,
-        chunks: texts.clone(),
-        grades: question.grades,
-        unsure: question.unsure,
-        hard_negatives: question
-            .hard_negatives
-            .iter()
-            .map(|negative| (negative.passage, negative.why))
-            .collect(),
-    });
-    let of_headings = headings.into_iter().enumerate().map(|(at, question)| LabelledQuestion {
-        id: format!("{}#heading-{at}", filing.meta.accession),
-        group: group.clone(),
-        source: "heading".to_owned(),
-        question: question.question,
-        chunks: blanked.clone(),
-        grades: question.grades,
-        unsure: BTreeSet::new(),
-        hard_negatives: Vec::new(),
-    });
+    let of_facts = facts
+        .into_iter()
+        .map(|question: SyntheticQuestion| LabelledQuestion {
+            id: question.id,
+            group: group.clone(),
+            source: "fact".to_owned(),
+            question: question.question,
+            chunks: texts.clone(),
+            grades: question.grades,
+            unsure: question.unsure,
+            hard_negatives: question
+                .hard_negatives
+                .iter()
+                .map(|negative| (negative.passage, negative.why))
+                .collect(),
+        });
+    let of_headings = headings
+        .into_iter()
+        .enumerate()
+        .map(|(at, question)| LabelledQuestion {
+            id: format!("{}#heading-{at}", filing.meta.accession),
+            group: group.clone(),
+            source: "heading".to_owned(),
+            question: question.question,
+            chunks: blanked.clone(),
+            grades: question.grades,
+            unsure: BTreeSet::new(),
+            hard_negatives: Vec::new(),
+        });
     of_facts.chain(of_headings).collect()
 }

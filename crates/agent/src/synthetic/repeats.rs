@@ -47,9 +47,16 @@ impl Said {
         if !exact && !rounded {
             return None;
         }
-        let shared = label.iter().filter(|term| self.words.contains(term)).count();
+        let shared = label
+            .iter()
+            .filter(|term| self.words.contains(term))
+            .count();
         // Two digits and a scale are soon the same by chance: then every word must be there.
-        let telling = exact || self.numbers.iter().any(|n| rounds_to(n, value) && is_telling(n));
+        let telling = exact
+            || self
+                .numbers
+                .iter()
+                .any(|n| rounds_to(n, value) && is_telling(n));
         let least = if telling { LABEL_SHARE } else { 1.0 };
         let said = !label.is_empty() && shared as f32 >= least * label.len() as f32;
         Some(if said { Repeat::Says } else { Repeat::Unsure })
@@ -125,6 +132,9 @@ mod tests {
     #[test]
     fn a_year_is_no_figure() {
         let label = terms("employees");
-        assert_eq!(said("employees in 2023").repeats(Decimal::from(2023), &label), None);
+        assert_eq!(
+            said("employees in 2023").repeats(Decimal::from(2023), &label),
+            None
+        );
     }
 }

@@ -10,55 +10,161 @@ use crate::features::concept::concept_words;
 
 /// What analysts say for frequent concepts (the part of a name behind its prefix).
 const NAMES: &[(&str, &[&str])] = &[
-    ("Revenues", &["total revenue", "revenues", "sales", "top-line revenue"]),
+    (
+        "Revenues",
+        &["total revenue", "revenues", "sales", "top-line revenue"],
+    ),
     (
         "RevenueFromContractWithCustomerExcludingAssessedTax",
         &["revenue", "net sales", "net revenue", "sales"],
     ),
     ("CostOfRevenue", &["cost of revenue", "cost of sales"]),
-    ("CostOfGoodsAndServicesSold", &["cost of sales", "COGS", "cost of goods sold"]),
+    (
+        "CostOfGoodsAndServicesSold",
+        &["cost of sales", "COGS", "cost of goods sold"],
+    ),
     ("GrossProfit", &["gross profit", "gross margin in dollars"]),
-    ("OperatingIncomeLoss", &["operating income", "operating profit", "income from operations"]),
-    ("NetIncomeLoss", &["net income", "net earnings", "bottom-line profit"]),
-    ("ProfitLoss", &["net income including noncontrolling interests", "profit for the period"]),
-    ("EarningsPerShareBasic", &["basic earnings per share", "basic EPS"]),
-    ("EarningsPerShareDiluted", &["diluted earnings per share", "diluted EPS"]),
-    ("ResearchAndDevelopmentExpense", &["research and development expense", "R&D spending"]),
-    ("SellingGeneralAndAdministrativeExpense", &["SG&A expense", "selling, general and administrative expense"]),
-    ("IncomeTaxExpenseBenefit", &["income tax expense", "the provision for income taxes"]),
-    ("EffectiveIncomeTaxRateContinuingOperations", &["effective tax rate", "tax rate"]),
+    (
+        "OperatingIncomeLoss",
+        &[
+            "operating income",
+            "operating profit",
+            "income from operations",
+        ],
+    ),
+    (
+        "NetIncomeLoss",
+        &["net income", "net earnings", "bottom-line profit"],
+    ),
+    (
+        "ProfitLoss",
+        &[
+            "net income including noncontrolling interests",
+            "profit for the period",
+        ],
+    ),
+    (
+        "EarningsPerShareBasic",
+        &["basic earnings per share", "basic EPS"],
+    ),
+    (
+        "EarningsPerShareDiluted",
+        &["diluted earnings per share", "diluted EPS"],
+    ),
+    (
+        "ResearchAndDevelopmentExpense",
+        &["research and development expense", "R&D spending"],
+    ),
+    (
+        "SellingGeneralAndAdministrativeExpense",
+        &[
+            "SG&A expense",
+            "selling, general and administrative expense",
+        ],
+    ),
+    (
+        "IncomeTaxExpenseBenefit",
+        &["income tax expense", "the provision for income taxes"],
+    ),
+    (
+        "EffectiveIncomeTaxRateContinuingOperations",
+        &["effective tax rate", "tax rate"],
+    ),
     ("InterestExpense", &["interest expense", "interest cost"]),
-    ("DepreciationDepletionAndAmortization", &["depreciation and amortization", "D&A"]),
-    ("ShareBasedCompensation", &["stock-based compensation", "share-based compensation expense"]),
+    (
+        "DepreciationDepletionAndAmortization",
+        &["depreciation and amortization", "D&A"],
+    ),
+    (
+        "ShareBasedCompensation",
+        &[
+            "stock-based compensation",
+            "share-based compensation expense",
+        ],
+    ),
     (
         "NetCashProvidedByUsedInOperatingActivities",
-        &["cash flow from operations", "net cash from operating activities", "operating cash flow"],
+        &[
+            "cash flow from operations",
+            "net cash from operating activities",
+            "operating cash flow",
+        ],
     ),
-    ("NetCashProvidedByUsedInInvestingActivities", &["cash used in investing activities", "investing cash flow"]),
-    ("NetCashProvidedByUsedInFinancingActivities", &["cash used in financing activities", "financing cash flow"]),
+    (
+        "NetCashProvidedByUsedInInvestingActivities",
+        &["cash used in investing activities", "investing cash flow"],
+    ),
+    (
+        "NetCashProvidedByUsedInFinancingActivities",
+        &["cash used in financing activities", "financing cash flow"],
+    ),
     (
         "PaymentsToAcquirePropertyPlantAndEquipment",
-        &["capital expenditures", "capex", "spending on property, plant and equipment"],
+        &[
+            "capital expenditures",
+            "capex",
+            "spending on property, plant and equipment",
+        ],
     ),
-    ("PaymentsForRepurchaseOfCommonStock", &["share repurchases", "stock buybacks"]),
+    (
+        "PaymentsForRepurchaseOfCommonStock",
+        &["share repurchases", "stock buybacks"],
+    ),
     ("PaymentsOfDividends", &["dividends paid", "cash dividends"]),
-    ("PaymentsOfDividendsCommonStock", &["dividends paid on common stock", "cash dividends"]),
-    ("CommonStockDividendsPerShareDeclared", &["dividends declared per share", "dividend per share"]),
-    ("CashAndCashEquivalentsAtCarryingValue", &["cash and cash equivalents", "cash"]),
-    ("AccountsReceivableNetCurrent", &["accounts receivable", "net receivables"]),
+    (
+        "PaymentsOfDividendsCommonStock",
+        &["dividends paid on common stock", "cash dividends"],
+    ),
+    (
+        "CommonStockDividendsPerShareDeclared",
+        &["dividends declared per share", "dividend per share"],
+    ),
+    (
+        "CashAndCashEquivalentsAtCarryingValue",
+        &["cash and cash equivalents", "cash"],
+    ),
+    (
+        "AccountsReceivableNetCurrent",
+        &["accounts receivable", "net receivables"],
+    ),
     ("InventoryNet", &["inventories", "inventory"]),
     ("AssetsCurrent", &["total current assets", "current assets"]),
     ("Assets", &["total assets", "assets"]),
     ("Goodwill", &["goodwill"]),
-    ("AccountsPayableCurrent", &["accounts payable", "trade payables"]),
-    ("LiabilitiesCurrent", &["total current liabilities", "current liabilities"]),
+    (
+        "AccountsPayableCurrent",
+        &["accounts payable", "trade payables"],
+    ),
+    (
+        "LiabilitiesCurrent",
+        &["total current liabilities", "current liabilities"],
+    ),
     ("Liabilities", &["total liabilities", "liabilities"]),
-    ("LongTermDebtNoncurrent", &["long-term debt", "noncurrent debt"]),
+    (
+        "LongTermDebtNoncurrent",
+        &["long-term debt", "noncurrent debt"],
+    ),
     ("LongTermDebt", &["long-term debt", "total debt"]),
-    ("StockholdersEquity", &["shareholders' equity", "stockholders' equity", "book equity"]),
-    ("RetainedEarningsAccumulatedDeficit", &["retained earnings", "accumulated earnings"]),
-    ("PropertyPlantAndEquipmentNet", &["net property, plant and equipment", "net PP&E"]),
-    ("OperatingLeaseLiability", &["operating lease liabilities", "lease obligations"]),
+    (
+        "StockholdersEquity",
+        &[
+            "shareholders' equity",
+            "stockholders' equity",
+            "book equity",
+        ],
+    ),
+    (
+        "RetainedEarningsAccumulatedDeficit",
+        &["retained earnings", "accumulated earnings"],
+    ),
+    (
+        "PropertyPlantAndEquipmentNet",
+        &["net property, plant and equipment", "net PP&E"],
+    ),
+    (
+        "OperatingLeaseLiability",
+        &["operating lease liabilities", "lease obligations"],
+    ),
     (
         "WeightedAverageNumberOfDilutedSharesOutstanding",
         &["diluted weighted-average shares", "the diluted share count"],
@@ -83,7 +189,16 @@ pub(super) fn label(filing: &Filing, fact: &Fact, draws: &mut Draws) -> (String,
 /// A concept's name as plain words: `NetIncomeLoss` as `net income loss`.
 fn plain(name: &str) -> String {
     let words = concept_words(name);
-    let dropped = ["noncurrent", "current", "net", "loss", "benefit", "carrying", "value", "at"];
+    let dropped = [
+        "noncurrent",
+        "current",
+        "net",
+        "loss",
+        "benefit",
+        "carrying",
+        "value",
+        "at",
+    ];
     let keep = |word: &&String| words.len() <= 3 || !dropped.contains(&word.as_str());
     let kept: Vec<&str> = words.iter().filter(keep).map(String::as_str).collect();
     kept.join(" ")
@@ -198,7 +313,11 @@ pub(super) fn question(
         .replace("{company}", company.unwrap_or("the company"));
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut chars = text.chars();
-    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    let first: String = chars
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
     (first + chars.as_str(), format!("{name}-{at}"))
 }
 

@@ -25,7 +25,10 @@ pub(super) fn boost(
     rounds: usize,
     mut watch: impl FnMut(&Scorer) -> bool,
 ) -> Scorer {
-    let rows: Vec<&Features> = examples.iter().flat_map(|example| &example.features).collect();
+    let rows: Vec<&Features> = examples
+        .iter()
+        .flat_map(|example| &example.features)
+        .collect();
     let cuts: Vec<Vec<f32>> = (0..FEATURES.len()).map(|at| cuts_of(&rows, at)).collect();
     let bins: Vec<Vec<u8>> = cuts
         .iter()
@@ -59,7 +62,11 @@ fn cuts_of(rows: &[&Features], at: usize) -> Vec<f32> {
     let mut cuts: Vec<f32> = Vec::new();
     let mut distinct = values.clone();
     distinct.dedup();
-    let source = if distinct.len() <= BINS { &distinct } else { &values };
+    let source = if distinct.len() <= BINS {
+        &distinct
+    } else {
+        &values
+    };
     for step in 1..BINS {
         let place = step * source.len() / BINS;
         if let Some(value) = source.get(place.saturating_sub(1))
@@ -89,10 +96,20 @@ fn lambdas(examples: &[&Example], scores: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let own = &scores[from..from + count];
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by(|a, b| own[*b].total_cmp(&own[*a]).then(a.cmp(b)));
-        let discount = |place: usize| if place < CUT { 1.0 / (place as f64 + 2.0).log2() } else { 0.0 };
+        let discount = |place: usize| {
+            if place < CUT {
+                1.0 / (place as f64 + 2.0).log2()
+            } else {
+                0.0
+            }
+        };
         let mut best = example.grades.clone();
         best.sort_unstable_by(|a, b| b.cmp(a));
-        let ideal: f64 = best.iter().enumerate().map(|(place, g)| gain(*g) * discount(place)).sum();
+        let ideal: f64 = best
+            .iter()
+            .enumerate()
+            .map(|(place, g)| gain(*g) * discount(place))
+            .sum();
         if ideal <= 0.0 {
             from += count;
             continue;
@@ -102,7 +119,8 @@ fn lambdas(examples: &[&Example], scores: &[f64]) -> (Vec<f64>, Vec<f64>) {
                 continue;
             }
             for (low_place, low) in order.iter().enumerate() {
-                if example.grades[*low] >= example.grades[*high] || high_place.min(low_place) >= CUT {
+                if example.grades[*low] >= example.grades[*high] || high_place.min(low_place) >= CUT
+                {
                     continue;
                 }
                 let gains = gain(example.grades[*high]) - gain(example.grades[*low]);

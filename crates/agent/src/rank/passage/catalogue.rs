@@ -16,12 +16,30 @@ const LEARNED: &str = "learned:";
 /// Every name and what it means.
 pub const NAMES: &[(&str, &str)] = &[
     ("bm25", "BM25 of the question's words"),
-    ("bm25-sections", "BM25 with priors of section, speaker and kind of chunk"),
-    ("lexical", "learned weights over some fifty lexical features (the default)"),
-    ("hybrid", "reciprocal rank fusion of lexical and bm25-sections"),
-    ("model-yesno", "the local model's yes against no, passage by passage (slow)"),
-    ("model-likelihood", "how likely the local model finds the question after each passage (slow)"),
-    ("cascade", "hybrid over all, lexical over 50, the local model over 10"),
+    (
+        "bm25-sections",
+        "BM25 with priors of section, speaker and kind of chunk",
+    ),
+    (
+        "lexical",
+        "learned weights over some fifty lexical features (the default)",
+    ),
+    (
+        "hybrid",
+        "reciprocal rank fusion of lexical and bm25-sections",
+    ),
+    (
+        "model-yesno",
+        "the local model's yes against no, passage by passage (slow)",
+    ),
+    (
+        "model-likelihood",
+        "how likely the local model finds the question after each passage (slow)",
+    ),
+    (
+        "cascade",
+        "hybrid over all, lexical over 50, the local model over 10",
+    ),
     ("learned:DIR", "what `footnote train passages` wrote"),
 ];
 
@@ -40,10 +58,15 @@ impl Choice {
     /// # Errors
     /// For an unknown name, with all that there are.
     pub fn parse(name: &str) -> Result<Choice, AgentError> {
-        if let Some(folder) = name.strip_prefix(LEARNED).filter(|folder| !folder.is_empty()) {
+        if let Some(folder) = name
+            .strip_prefix(LEARNED)
+            .filter(|folder| !folder.is_empty())
+        {
             return Ok(Choice::Folder(PathBuf::from(folder)));
         }
-        let known = NAMES.iter().find(|(known, _)| *known == name && !known.starts_with(LEARNED));
+        let known = NAMES
+            .iter()
+            .find(|(known, _)| *known == name && !known.starts_with(LEARNED));
         known.map(|(known, _)| Choice::Named(known)).ok_or_else(|| {
             let all: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
             AgentError::PassageRanker {
@@ -56,7 +79,10 @@ impl Choice {
 
     /// Whether it asks a language model.
     pub fn needs_model(&self) -> bool {
-        matches!(self, Choice::Named("model-yesno" | "model-likelihood" | "cascade"))
+        matches!(
+            self,
+            Choice::Named("model-yesno" | "model-likelihood" | "cascade")
+        )
     }
 
     /// Makes the ranker; `model` is the one that a ranker that needs one asks.
@@ -87,7 +113,10 @@ impl Choice {
         let hybrid = || {
             Box::new(Fused::new(
                 "hybrid",
-                vec![(1.0, lexical() as Box<dyn PassageRanker>), (0.5, Box::new(Bm25::Sections))],
+                vec![
+                    (1.0, lexical() as Box<dyn PassageRanker>),
+                    (0.5, Box::new(Bm25::Sections)),
+                ],
             ))
         };
         Ok(match name {
@@ -119,11 +148,23 @@ mod tests {
             }
         }
         let error = Choice::parse("magic").unwrap_err().to_string();
-        assert!(error.contains("magic") && error.contains("bm25-sections"), "{error}");
+        assert!(
+            error.contains("magic") && error.contains("bm25-sections"),
+            "{error}"
+        );
         assert!(Choice::parse("learned:").is_err());
-        let error = Choice::parse("cascade").unwrap().build(None).err().unwrap().to_string();
+        let error = Choice::parse("cascade")
+            .unwrap()
+            .build(None)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("--model"), "{error}");
-        let error = Choice::parse("learned:/nowhere").unwrap().build(None).err().unwrap();
+        let error = Choice::parse("learned:/nowhere")
+            .unwrap()
+            .build(None)
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("/nowhere"), "{error}");
     }
 }

@@ -170,9 +170,12 @@ struct Patterns {
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
-    let regex = |pattern: &str| Regex::new(pattern).expect("patterns are constants, compiled in a test");
+    let regex =
+        |pattern: &str| Regex::new(pattern).expect("patterns are constants, compiled in a test");
     Patterns {
-        role: regex(r"(?i)^[^.?!\n]{2,60}?\s*(?:--|-|–|—|,|\()\s*(executives?|analysts?|attendees?|shareholders?|operator|unknown[^.?!]{0,20}|[^.?!\n]{0,60}(?:officer|president|chairman|director|relations|analyst|ceo|cfo|treasurer|head)[^.?!\n]{0,60})\)?$"),
+        role: regex(
+            r"(?i)^[^.?!\n]{2,60}?\s*(?:--|-|–|—|,|\()\s*(executives?|analysts?|attendees?|shareholders?|operator|unknown[^.?!]{0,20}|[^.?!\n]{0,60}(?:officer|president|chairman|director|relations|analyst|ceo|cfo|treasurer|head)[^.?!\n]{0,60})\)?$",
+        ),
         name: regex(r"^[A-Z][\w.'’\-]*(?: [A-Z][\w.'’\-]*){1,3}$"),
         boilerplate: regex(BOILERPLATE),
         item: regex(
@@ -207,14 +210,23 @@ fn look(text: &str, stemmer: &mut Stemmer) -> Chunk {
             _ => chunk.counts.push((term, 1)),
         }
     }
-    chunk.pairs = distinct(chunk.words.windows(2).map(|two| pair(two[0], two[1])).collect());
+    chunk.pairs = distinct(
+        chunk
+            .words
+            .windows(2)
+            .map(|two| pair(two[0], two[1]))
+            .collect(),
+    );
     let headings: Vec<Term> = text
         .lines()
         .filter(|line| is_heading(line))
         .flat_map(|line| stemmer.terms(line))
         .collect();
     chunk.headings = distinct(headings);
-    chunk.marks = text.chars().filter(|c| matches!(c, '%' | '$' | '€')).count() as u32;
+    chunk.marks = text
+        .chars()
+        .filter(|c| matches!(c, '%' | '$' | '€'))
+        .count() as u32;
     chunk.questions = text.matches('?').count() as u32;
     let cells = text.matches("##").count() + text.matches(" | ").count();
     let words = chunk.words.len();
@@ -227,7 +239,9 @@ fn look(text: &str, stemmer: &mut Stemmer) -> Chunk {
     let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
     let ends = PATTERNS.page_end.find_iter(text).take(500).count();
     let items = PATTERNS.item.find_iter(text).take(50).count();
-    chunk.contents = if items >= 5 && words < 120 * items || lines >= 8 && ends * 10 >= lines * 7 && !money(text) {
+    chunk.contents = if items >= 5 && words < 120 * items
+        || lines >= 8 && ends * 10 >= lines * 7 && !money(text)
+    {
         1.0
     } else {
         0.0
@@ -256,12 +270,19 @@ fn speaker_of(line: &str) -> Speaker {
     if line.eq_ignore_ascii_case("operator") {
         return Speaker::Operator;
     }
-    let Some(role) = PATTERNS.role.captures(line).map(|found| found[1].to_lowercase()) else {
+    let Some(role) = PATTERNS
+        .role
+        .captures(line)
+        .map(|found| found[1].to_lowercase())
+    else {
         return Speaker::Nobody;
     };
     match role.as_str() {
         role if role.contains("operator") => Speaker::Operator,
-        role if ["analyst", "attendee", "shareholder", "unknown"].iter().any(|word| role.contains(word)) => {
+        role if ["analyst", "attendee", "shareholder", "unknown"]
+            .iter()
+            .any(|word| role.contains(word)) =>
+        {
             Speaker::Analyst
         }
         _ => Speaker::Executive,
@@ -278,12 +299,24 @@ fn carry<S: AsRef<str>>(texts: &[S], chunks: &mut [Chunk]) {
         if chunks[at].table && at > 0 {
             let before = &chunks[at - 1];
             let from = before.words.len().saturating_sub(LEAD_WORDS);
-            chunks[at].lead = if before.table { Vec::new() } else { before.words[from..].to_vec() };
+            chunks[at].lead = if before.table {
+                Vec::new()
+            } else {
+                before.words[from..].to_vec()
+            };
         }
         let text = texts[at].as_ref();
         if chunks[at].density() > 0.1 {
-            let lead = if at > 0 && chunks[at].table { tail(texts[at - 1].as_ref()) } else { "" };
-            let shown = if text.contains("<t") { without_tags(text) } else { text.replace("##", " ") };
+            let lead = if at > 0 && chunks[at].table {
+                tail(texts[at - 1].as_ref())
+            } else {
+                ""
+            };
+            let shown = if text.contains("<t") {
+                without_tags(text)
+            } else {
+                text.replace("##", " ")
+            };
             let normalised = normalise(&format!("{lead} {shown}"));
             chunks[at].statements = likeness(&normalised, chunks[at].density());
         }
@@ -378,8 +411,8 @@ mod tests {
         assert_eq!(
             speakers,
             [
-                Operator, Operator, Executive, Executive, Operator, Operator, Analyst, Analyst, Executive,
-                Executive, Executive
+                Operator, Operator, Executive, Executive, Operator, Operator, Analyst, Analyst,
+                Executive, Executive, Executive
             ]
         );
         assert!(document.call);

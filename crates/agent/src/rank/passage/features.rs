@@ -143,7 +143,12 @@ pub(super) fn extract(asked: &Asked, document: &Document, cues: &KindCues) -> Ve
     let words = Query::new(document, &asked.words);
     let expansions = Query::new(document, &asked.expansions);
     let cue_words = Query::new(document, &asked.cues);
-    let every: Vec<Term> = asked.words.iter().chain(&asked.expansions).copied().collect();
+    let every: Vec<Term> = asked
+        .words
+        .iter()
+        .chain(&asked.expansions)
+        .copied()
+        .collect();
     let every = Query::new(document, &every);
 
     let plain = bm25(document, &words, 1.2, 0.75);
@@ -187,16 +192,37 @@ pub(super) fn extract(asked: &Asked, document: &Document, cues: &KindCues) -> Ve
             set(Feature::WideWindow, wide[at]);
             set(Feature::ExpandedWindow, expanded_window[at]);
             set(Feature::Coverage, words.share(|term| chunk.count(term) > 0));
-            set(Feature::PlainCoverage, share(&asked.words, |term| chunk.count(term) > 0));
-            set(Feature::ExpansionCoverage, expansions.share(|term| chunk.count(term) > 0));
-            set(Feature::CueCoverage, share(&asked.cues, |term| chunk.count(term) > 0));
+            set(
+                Feature::PlainCoverage,
+                share(&asked.words, |term| chunk.count(term) > 0),
+            );
+            set(
+                Feature::ExpansionCoverage,
+                expansions.share(|term| chunk.count(term) > 0),
+            );
+            set(
+                Feature::CueCoverage,
+                share(&asked.cues, |term| chunk.count(term) > 0),
+            );
             set(Feature::Rarest, words.rarest(chunk));
-            set(Feature::Pairs, share(&asked.pairs, |pair| chunk.has_pair(pair)));
-            set(Feature::Headings, words.share(|term| chunk.in_headings(term)));
-            set(Feature::Lead, words.share(|term| chunk.lead.contains(&term)));
+            set(
+                Feature::Pairs,
+                share(&asked.pairs, |pair| chunk.has_pair(pair)),
+            );
+            set(
+                Feature::Headings,
+                words.share(|term| chunk.in_headings(term)),
+            );
+            set(
+                Feature::Lead,
+                words.share(|term| chunk.lead.contains(&term)),
+            );
             let before = at.checked_sub(1).map(|before| &document.chunks[before]);
             if let Some(before) = before.filter(|b| b.words.len() <= 2 * SHORT && !b.speaker_line) {
-                set(Feature::TitleBefore, words.share(|term| before.count(term) > 0));
+                set(
+                    Feature::TitleBefore,
+                    words.share(|term| before.count(term) > 0),
+                );
             }
             let near = |step: isize| {
                 let place = at.checked_add_signed(step)?;
@@ -206,7 +232,10 @@ pub(super) fn extract(asked: &Asked, document: &Document, cues: &KindCues) -> Ve
             let reach = if document.call { 2 } else { 1 };
             let sides = [near(-reach), near(reach)].into_iter().flatten();
             set(Feature::Neighbour, sides.fold(0.0, f32::max));
-            let around: Vec<f32> = (1..=3).flat_map(|s| [near(-s), near(s)]).flatten().collect();
+            let around: Vec<f32> = (1..=3)
+                .flat_map(|s| [near(-s), near(s)])
+                .flatten()
+                .collect();
             set(
                 Feature::Surroundings,
                 around.iter().sum::<f32>() / around.len().max(1) as f32,
@@ -225,7 +254,10 @@ fn of_question_and_chunk(asked: &Asked, chunk: &Chunk, set: &mut impl FnMut(Feat
     let figure = asked.is(Kind::Figure) || asked.looked.wants_figure;
     let trend = asked.is(Kind::Trend);
     let words = chunk.words.len();
-    set(Feature::Years, share(&asked.years, |term| chunk.count(term) > 0));
+    set(
+        Feature::Years,
+        share(&asked.years, |term| chunk.count(term) > 0),
+    );
     if figure {
         set(Feature::FigureDensity, (chunk.density() / 0.3).min(1.0));
     }
@@ -235,10 +267,17 @@ fn of_question_and_chunk(asked: &Asked, chunk: &Chunk, set: &mut impl FnMut(Feat
     }
     set(Feature::Table, yes(chunk.table));
     set(Feature::TableForFigure, yes(chunk.table && figure));
-    set(Feature::TableForWords, yes(chunk.table && !figure && !trend));
+    set(
+        Feature::TableForWords,
+        yes(chunk.table && !figure && !trend),
+    );
     let (mut wanted, mut idle) = (0.0f32, 0.0f32);
     for at in 0..3 {
-        let named = if asked.looked.named_statements[at] { 1.0 } else { 0.0 };
+        let named = if asked.looked.named_statements[at] {
+            1.0
+        } else {
+            0.0
+        };
         let needed = asked.looked.needed_statements[at].max(named);
         wanted = wanted.max(needed * chunk.statements[at]);
         idle = idle.max((1.0 - needed) * chunk.statements[at]);
@@ -252,15 +291,27 @@ fn of_question_and_chunk(asked: &Asked, chunk: &Chunk, set: &mut impl FnMut(Feat
     let speech = !chunk.speaker_line;
     let by = |speaker: Speaker| speech && chunk.speaker == speaker;
     let executive = by(Speaker::Executive);
-    set(Feature::AnalystForAnalysts, yes(by(Speaker::Analyst) && analysts));
-    set(Feature::AnswerForAnalysts, yes(executive && chunk.in_questions && analysts));
+    set(
+        Feature::AnalystForAnalysts,
+        yes(by(Speaker::Analyst) && analysts),
+    );
+    set(
+        Feature::AnswerForAnalysts,
+        yes(executive && chunk.in_questions && analysts),
+    );
     let management = asked.is(Kind::Management) || asked.is(Kind::Guidance);
-    set(Feature::ExecutiveForManagement, yes(executive && management));
+    set(
+        Feature::ExecutiveForManagement,
+        yes(executive && management),
+    );
     set(Feature::Executive, yes(executive));
     set(Feature::Analyst, yes(by(Speaker::Analyst)));
     set(Feature::Operator, yes(by(Speaker::Operator)));
     if analysts {
-        set(Feature::QuestionMarks, (chunk.questions as f32 / 3.0).min(1.0));
+        set(
+            Feature::QuestionMarks,
+            (chunk.questions as f32 / 3.0).min(1.0),
+        );
     }
 }
 
@@ -287,7 +338,9 @@ fn of_place(
         (Kind::Guidance, &["7", "2"]),
     ];
     let item = chunk.item.as_str();
-    let by_kind = homes.iter().any(|(kind, items)| asked.is(*kind) && items.contains(&item));
+    let by_kind = homes
+        .iter()
+        .any(|(kind, items)| asked.is(*kind) && items.contains(&item));
     let by_topic = asked.looked.items.iter().any(|other| other == item);
     set(Feature::Item, yes(by_kind || by_topic));
 }
@@ -297,7 +350,8 @@ pub(super) struct KindCues(Vec<(Kind, Feature, Vec<Term>)>);
 
 impl KindCues {
     pub(super) fn new(stemmer: &mut super::text::Stemmer) -> KindCues {
-        let mut cues = |kind: Kind, feature: Feature, words: &str| (kind, feature, stemmer.terms(words));
+        let mut cues =
+            |kind: Kind, feature: Feature, words: &str| (kind, feature, stemmer.terms(words));
         KindCues(vec![
             cues(
                 Kind::Risk,

@@ -85,7 +85,11 @@ pub fn fit(examples: &[Example], options: &FitOptions) -> Fitted {
         groups: groups.len(),
         ..CrossValidation::default()
     };
-    let rounds = if examples.len() >= LEAST_FOR_TREES { options.most_trees } else { 0 };
+    let rounds = if examples.len() >= LEAST_FOR_TREES {
+        options.most_trees
+    } else {
+        0
+    };
     let prior = Scorer::linear(options.prior.clone());
     cross.prior = mean(&all, &prior);
     if folds > 1 {
@@ -93,7 +97,8 @@ pub fn fit(examples: &[Example], options: &FitOptions) -> Fitted {
         let mut curve = vec![0.0; rounds + 1];
         for fold in 0..folds {
             let in_fold = |example: &&Example| fold_of(example.group, options.seed, folds) == fold;
-            let (held, kept): (Vec<&Example>, Vec<&Example>) = all.iter().copied().partition(in_fold);
+            let (held, kept): (Vec<&Example>, Vec<&Example>) =
+                all.iter().copied().partition(in_fold);
             if held.is_empty() {
                 continue;
             }
@@ -199,12 +204,18 @@ mod tests {
                 let features: Vec<Features> = (0..10)
                     .map(|at| {
                         let mut f = [0.0; FEATURES.len()];
-                        f[2] = if at == query % 10 { 1.0 } else { 0.1 * (at % 3) as f32 };
+                        f[2] = if at == query % 10 {
+                            1.0
+                        } else {
+                            0.1 * (at % 3) as f32
+                        };
                         f[3] = (at % 2) as f32;
                         f
                     })
                     .collect();
-                let grades = (0..10).map(|at| if at == query % 10 { 2 } else { 0 }).collect();
+                let grades = (0..10)
+                    .map(|at| if at == query % 10 { 2 } else { 0 })
+                    .collect();
                 Example {
                     features,
                     grades,
@@ -228,9 +239,16 @@ mod tests {
     fn what_decides_is_found_and_held_out_groups_gain() {
         let fitted = fit(&examples(), &options());
         assert!(fitted.scorer.linear[2] > 1.0);
-        assert!(fitted.cross_validation.linear > 0.99, "{:?}", fitted.cross_validation);
+        assert!(
+            fitted.cross_validation.linear > 0.99,
+            "{:?}",
+            fitted.cross_validation
+        );
         assert!(fitted.cross_validation.prior < 0.7);
-        assert_eq!(fitted.cross_validation.trees, None, "too few questions for trees");
+        assert_eq!(
+            fitted.cross_validation.trees, None,
+            "too few questions for trees"
+        );
         assert_eq!(fitted, fit(&examples(), &options()));
     }
 

@@ -90,7 +90,8 @@ impl PassageRanker for Cascade {
             let few: Vec<&str> = shown.iter().map(|at| texts[*at]).collect();
             let again = order(&ranker.scores(question, &few)?);
             let again: Vec<usize> = again.into_iter().map(|at| shown[at]).collect();
-            let fused = reciprocal_rank_fusion(&[(1.0, &best[..kept]), (*weight, &again)], texts.len());
+            let fused =
+                reciprocal_rank_fusion(&[(1.0, &best[..kept]), (*weight, &again)], texts.len());
             // Those let in stay above those left out.
             best[..kept].sort_by(|a, b| fused[*b].total_cmp(&fused[*a]).then(a.cmp(b)));
         }
@@ -116,7 +117,10 @@ mod tests {
             "by number"
         }
         fn scores(&self, _: &str, texts: &[&str]) -> Result<Vec<f32>, AgentError> {
-            Ok(texts.iter().map(|t| self.0 * t.parse().unwrap_or(-1e9)).collect())
+            Ok(texts
+                .iter()
+                .map(|t| self.0 * t.parse().unwrap_or(-1e9))
+                .collect())
         }
     }
 
@@ -139,7 +143,10 @@ mod tests {
             Box::new(ByNumber(1.0)),
             vec![(50, Box::new(ByNumber(1.0)), 1.0)],
         );
-        assert_eq!(order(&cascade.scores("?", &["1", "", "2"]).unwrap()), [2, 0, 1]);
+        assert_eq!(
+            order(&cascade.scores("?", &["1", "", "2"]).unwrap()),
+            [2, 0, 1]
+        );
         assert!(cascade.scores("?", &[]).unwrap().is_empty());
     }
 

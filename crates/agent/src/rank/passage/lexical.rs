@@ -53,7 +53,12 @@ pub(super) fn bm25(document: &Document, query: &Query, k1: f32, b: f32) -> Vec<f
 
 /// Cosine of tf-idf vectors with logarithmic counts.
 pub(super) fn cosine(document: &Document, query: &Query) -> Vec<f32> {
-    let norm: f32 = query.0.iter().map(|entry| entry.1 * entry.1).sum::<f32>().sqrt();
+    let norm: f32 = query
+        .0
+        .iter()
+        .map(|entry| entry.1 * entry.1)
+        .sum::<f32>()
+        .sqrt();
     telling(document, |chunk| {
         let weight = |count: u32, rarity: f32| (1.0 + (count as f32).ln()) * rarity;
         let dot: f32 = query
@@ -70,14 +75,22 @@ pub(super) fn cosine(document: &Document, query: &Query) -> Vec<f32> {
             .map(|(term, count)| weight(*count, document.rarity(*term)).powi(2))
             .sum::<f32>()
             .sqrt();
-        if dot > 0.0 { dot / (own * norm).max(1e-6) } else { 0.0 }
+        if dot > 0.0 {
+            dot / (own * norm).max(1e-6)
+        } else {
+            0.0
+        }
     })
 }
 
 /// Query likelihood with Dirichlet smoothing (Zhai and Lafferty, 2004), over words that occur:
 /// how much likelier the chunk makes them than the document does.
 pub(super) fn likelihood(document: &Document, query: &Query, mu: f32) -> Vec<f32> {
-    let all: f32 = document.chunks.iter().map(|chunk| chunk.words.len() as f32).sum();
+    let all: f32 = document
+        .chunks
+        .iter()
+        .map(|chunk| chunk.words.len() as f32)
+        .sum();
     let shares: Vec<(Term, f32)> = query
         .0
         .iter()
@@ -193,7 +206,10 @@ mod tests {
 
     #[test]
     fn a_window_holds_what_stands_together() {
-        let (document, query) = scored(&["red x x x x blue", "red blue x x", "x", "red"], "red blue");
+        let (document, query) = scored(
+            &["red x x x x blue", "red blue x x", "x", "red"],
+            "red blue",
+        );
         let narrow = window(&document, &query, 3);
         assert!(narrow[0] < 1.0 && narrow[1] == 1.0, "{narrow:?}");
         assert_eq!(window(&document, &query, 10)[0], 1.0);

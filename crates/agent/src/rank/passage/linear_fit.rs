@@ -44,7 +44,11 @@ fn add_gradient(example: &Example, weights: &[f64], share: f64, gradient: &mut [
         return;
     }
     let score = |features: &Features| -> f64 {
-        features.iter().zip(weights).map(|(f, w)| f64::from(*f) * w).sum()
+        features
+            .iter()
+            .zip(weights)
+            .map(|(f, w)| f64::from(*f) * w)
+            .sum()
     };
     let scores: Vec<f64> = example.features.iter().map(score).collect();
     let top = scores.iter().copied().fold(f64::MIN, f64::max);

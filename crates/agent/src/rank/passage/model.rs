@@ -51,10 +51,12 @@ impl ModelJudge {
                 }
             }
             Judging::Likelihood => {
-                let scored = self.model.score(likelihood(passage), &[question.to_owned()])?;
-                scored
-                    .first()
-                    .map_or(f64::NEG_INFINITY, |(sum, tokens)| sum / (*tokens).max(1) as f64)
+                let scored = self
+                    .model
+                    .score(likelihood(passage), &[question.to_owned()])?;
+                scored.first().map_or(f64::NEG_INFINITY, |(sum, tokens)| {
+                    sum / (*tokens).max(1) as f64
+                })
             }
         };
         Ok(score as f32)
@@ -92,7 +94,9 @@ fn yes_no(question: &str, passage: &str) -> Prompt {
         ),
         Message::new(
             Role::User,
-            format!("Question: {question}\n\nPassage:\n{passage}\n\nDoes the passage help to answer the question?"),
+            format!(
+                "Question: {question}\n\nPassage:\n{passage}\n\nDoes the passage help to answer the question?"
+            ),
         ),
     ])
 }
@@ -118,7 +122,9 @@ fn excerpt(question: &str, text: &str) -> String {
     let best = (0..pieces.len())
         .max_by(|a, b| fits[*a].total_cmp(&fits[*b]).then(b.cmp(a)))
         .unwrap_or(0);
-    pieces.get(best).map_or_else(String::new, |piece| (*piece).to_owned())
+    pieces
+        .get(best)
+        .map_or_else(String::new, |piece| (*piece).to_owned())
 }
 
 /// Stretches of at most [`SHOWN_CHARS`] that begin at words, each overlapping the next by half.
@@ -126,13 +132,20 @@ fn pieces(text: &str) -> Vec<&str> {
     let starts: Vec<usize> = text
         .char_indices()
         .step_by(SHOWN_CHARS / 2)
-        .map(|(at, _)| text[at..].find(char::is_whitespace).map_or(at, |blank| at + blank))
+        .map(|(at, _)| {
+            text[at..]
+                .find(char::is_whitespace)
+                .map_or(at, |blank| at + blank)
+        })
         .collect();
     starts
         .iter()
         .map(|start| {
             let rest = &text[*start..];
-            let end = rest.char_indices().nth(SHOWN_CHARS).map_or(rest.len(), |(end, _)| end);
+            let end = rest
+                .char_indices()
+                .nth(SHOWN_CHARS)
+                .map_or(rest.len(), |(end, _)| end);
             &rest[..end]
         })
         .filter(|piece| !piece.trim().is_empty())
@@ -161,11 +174,17 @@ mod tests {
         fn generate(&self, _: GenerateRequest) -> Result<Generation, EngineError> {
             Err(EngineError::Stopped)
         }
-        fn score(&self, prompt: Prompt, continuations: &[String]) -> Result<Vec<(f64, usize)>, EngineError> {
+        fn score(
+            &self,
+            prompt: Prompt,
+            continuations: &[String],
+        ) -> Result<Vec<(f64, usize)>, EngineError> {
             let Prompt::Chat(messages) = prompt else {
                 return Err(EngineError::Stopped);
             };
-            let liked = messages.iter().any(|message| message.content.contains("anvil"));
+            let liked = messages
+                .iter()
+                .any(|message| message.content.contains("anvil"));
             Ok(continuations
                 .iter()
                 .map(|text| match (text.as_str(), liked) {
@@ -181,14 +200,24 @@ mod tests {
     fn the_models_yes_decides() {
         for judging in [Judging::YesNo, Judging::Likelihood] {
             let judge = ModelJudge::new(Arc::new(Scripted), judging);
-            let scores = judge.scores("What do we sell?", &["Hay.", "", "One anvil."]).unwrap();
-            assert_eq!(crate::rank::passage::order(&scores), [2, 0, 1], "{scores:?}");
+            let scores = judge
+                .scores("What do we sell?", &["Hay.", "", "One anvil."])
+                .unwrap();
+            assert_eq!(
+                crate::rank::passage::order(&scores),
+                [2, 0, 1],
+                "{scores:?}"
+            );
         }
     }
 
     #[test]
     fn of_a_long_passage_the_part_that_fits_is_shown() {
-        let text = format!("{}the dividend policy is simple {}", "é word ".repeat(900), "word ".repeat(900));
+        let text = format!(
+            "{}the dividend policy is simple {}",
+            "é word ".repeat(900),
+            "word ".repeat(900)
+        );
         let shown = excerpt("What is the dividend policy?", &text);
         assert!(shown.contains("dividend policy") && shown.chars().count() <= SHOWN_CHARS);
         assert_eq!(excerpt("Why?", "short"), "short");

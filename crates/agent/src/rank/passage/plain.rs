@@ -48,12 +48,19 @@ impl PassageRanker for Bm25 {
             Bm25::Plain => {
                 let document = Document::new(texts, &mut stemmer);
                 let asked = ask(question, &mut stemmer);
-                of_best(bm25(&document, &Query::new(&document, &asked.all), 1.2, 0.75))
+                of_best(bm25(
+                    &document,
+                    &Query::new(&document, &asked.all),
+                    1.2,
+                    0.75,
+                ))
             }
             Bm25::Sections => measure_with(question, texts, &mut stemmer)
                 .iter()
                 .map(|features| {
-                    let priors = PRIORS.iter().map(|(feature, weight)| features[*feature as usize] * weight);
+                    let priors = PRIORS
+                        .iter()
+                        .map(|(feature, weight)| features[*feature as usize] * weight);
                     features[Feature::Words as usize] + priors.sum::<f32>()
                 })
                 .collect(),
@@ -91,7 +98,10 @@ impl PassageRanker for Learned {
 
     fn scores(&self, question: &str, texts: &[&str]) -> Result<Vec<f32>, AgentError> {
         let features = measure_with(question, texts, &mut Stemmer::default());
-        let scores = features.iter().map(|features| self.scorer.score(features)).collect();
+        let scores = features
+            .iter()
+            .map(|features| self.scorer.score(features))
+            .collect();
         Ok(settled(scores, texts))
     }
 }
@@ -107,8 +117,12 @@ impl Measurer {
     pub fn measure(&mut self, questions: &[&str], texts: &[&str]) -> Vec<Vec<Features>> {
         let document = Document::new(texts, &mut self.stemmer);
         let cues = KindCues::new(&mut self.stemmer);
-        let asked = questions.iter().map(|question| ask(question, &mut self.stemmer));
-        asked.map(|asked| extract(&asked, &document, &cues)).collect()
+        let asked = questions
+            .iter()
+            .map(|question| ask(question, &mut self.stemmer));
+        asked
+            .map(|asked| extract(&asked, &document, &cues))
+            .collect()
     }
 }
 

@@ -54,13 +54,16 @@ struct Patterns {
 }
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
-    let regex = |pattern: &str| Regex::new(pattern).expect("patterns are constants, compiled in a test");
+    let regex =
+        |pattern: &str| Regex::new(pattern).expect("patterns are constants, compiled in a test");
     Patterns {
         kinds: KINDS.iter().map(|(_, pattern, _)| regex(pattern)).collect(),
         topics: TOPICS.iter().map(|(pattern, _)| regex(pattern)).collect(),
         year: regex(r"\b(?:19|20)\d\d\b"),
         // `Acme Works'` and `Acme's`: a run of capitalised words that owns something.
-        possessive: regex(r"\b(?:[A-Z][\w&.\-]*,? (?:and |of |& )?)*[A-Z][\w&.\-]*(?:['’]s\b|s['’])"),
+        possessive: regex(
+            r"\b(?:[A-Z][\w&.\-]*,? (?:and |of |& )?)*[A-Z][\w&.\-]*(?:['’]s\b|s['’])",
+        ),
         legal: regex(
             r"\b(?:[A-Z][\w&.\-]*,? (?:and |of |& )?)+(?:Inc|Corp|Corporation|Company|Companies|Co|Ltd|plc|PLC|Group|Holdings|Trust|Incorporated)\b\.?",
         ),
@@ -150,7 +153,10 @@ thread_local! {
 /// The question without company names: those of the S&P 500 list, and what is written like one.
 fn without_names(question: &str, scope: &crate::scope::Scope) -> String {
     let mut text = question.to_owned();
-    for company in scope.likely_companies().filter(|company| company.score >= 0.5) {
+    for company in scope
+        .likely_companies()
+        .filter(|company| company.score >= 0.5)
+    {
         if company.words.len() > 2 {
             text = text.replace(company.words.as_str(), " ");
         }
@@ -163,7 +169,11 @@ fn without_names(question: &str, scope: &crate::scope::Scope) -> String {
             let whole = &found[0];
             // `What's` opens a question and is no name.
             let opens = found.get(0).is_some_and(|m| m.start() <= first) && !whole.contains(' ');
-            if opens { whole.to_owned() } else { " ".to_owned() }
+            if opens {
+                whole.to_owned()
+            } else {
+                " ".to_owned()
+            }
         })
         .into_owned()
 }
@@ -204,9 +214,18 @@ mod tests {
                 "What did Acme Works, Inc.’s leadership say about Acme Works, Inc.’s dividend policy?",
                 "dividend policy",
             ),
-            ("How does Acme Works manage equity award burn rate?", "acme works equity award burn rate"),
-            ("What guidance was offered on Acme's inventory targets?", "guidance inventory targets"),
-            ("What questions were asked about customer engagement metrics?", "customer engagement metrics"),
+            (
+                "How does Acme Works manage equity award burn rate?",
+                "acme works equity award burn rate",
+            ),
+            (
+                "What guidance was offered on Acme's inventory targets?",
+                "guidance inventory targets",
+            ),
+            (
+                "What questions were asked about customer engagement metrics?",
+                "customer engagement metrics",
+            ),
         ] {
             assert_eq!(words(question).join(" "), wanted, "{question}");
         }
@@ -215,7 +234,10 @@ mod tests {
     #[test]
     fn kinds_and_topics_are_seen() {
         let mut stemmer = Stemmer::default();
-        let asked = ask("What guidance did analysts doubt on the dividend in 2024?", &mut stemmer);
+        let asked = ask(
+            "What guidance did analysts doubt on the dividend in 2024?",
+            &mut stemmer,
+        );
         assert!(asked.is(Kind::Guidance) && asked.is(Kind::Analysts) && !asked.is(Kind::Risk));
         let payout = stemmer.term("payout");
         assert!(asked.expansions.contains(&payout));

@@ -56,11 +56,18 @@ struct File {
 /// Where the folder cannot be written.
 pub fn save(folder: &Path, scorer: &Scorer, training: &Training) -> Result<(), AgentError> {
     let unwritable = |reason: &dyn std::fmt::Display| {
-        refused(&folder.display().to_string(), reason, "name a folder that can be written")
+        refused(
+            &folder.display().to_string(),
+            reason,
+            "name a folder that can be written",
+        )
     };
     let file = File {
         format: FORMAT.to_owned(),
-        features: FEATURES.iter().map(|(_, name)| (*name).to_owned()).collect(),
+        features: FEATURES
+            .iter()
+            .map(|(_, name)| (*name).to_owned())
+            .collect(),
         scorer: scorer.clone(),
         training: training.clone(),
     };
@@ -85,7 +92,11 @@ pub fn load(folder: &Path) -> Result<(Scorer, Training), AgentError> {
         .and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text))
         .map_err(|error| refused(&name, &error, mend))?;
     if text.len() as u64 > MOST_BYTES {
-        return Err(refused(&name, &format!("it has more than {MOST_BYTES} bytes"), mend));
+        return Err(refused(
+            &name,
+            &format!("it has more than {MOST_BYTES} bytes"),
+            mend,
+        ));
     }
     parse(&text).map_err(|reason| refused(&name, &reason, mend))
 }
@@ -105,7 +116,10 @@ pub fn starting_weights() -> Vec<f32> {
 fn parse(text: &str) -> Result<(Scorer, Training), String> {
     let file: File = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if file.format != FORMAT {
-        return Err(format!("it says it is {:?}, and {FORMAT:?} is read", file.format));
+        return Err(format!(
+            "it says it is {:?}, and {FORMAT:?} is read",
+            file.format
+        ));
     }
     let known = FEATURES.iter().map(|(_, name)| *name);
     if !file.features.iter().map(String::as_str).eq(known) {
@@ -137,16 +151,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (scorer, training) = built_in();
         save(folder.path(), scorer, training).unwrap();
-        assert_eq!(load(folder.path()).unwrap(), (scorer.clone(), training.clone()));
+        assert_eq!(
+            load(folder.path()).unwrap(),
+            (scorer.clone(), training.clone())
+        );
         let path = folder.path().join(FILE);
         let whole = std::fs::read_to_string(&path).unwrap();
         for (broken, says) in [
             (String::new(), "EOF"),
             (whole.replace("ranker 1", "ranker 9"), "ranker 9"),
             (whole.replacen("Words", "Birds", 1), "other features"),
-            (whole.replacen("\"linear\":[", "\"linear\":[1,", 1), "weights"),
+            (
+                whole.replacen("\"linear\":[", "\"linear\":[1,", 1),
+                "weights",
+            ),
             (whole.replacen("\"linear\":[", "\"linear\":[1e999,", 1), ""),
-            (whole.replacen("\"trees\":[", "\"trees\":[[[0,0.5,0,0]],", 1), ""),
+            (
+                whole.replacen("\"trees\":[", "\"trees\":[[[0,0.5,0,0]],", 1),
+                "",
+            ),
         ] {
             std::fs::write(&path, &broken).unwrap();
             let error = load(folder.path()).unwrap_err().to_string();

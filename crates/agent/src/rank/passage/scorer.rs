@@ -47,7 +47,11 @@ impl Scorer {
     /// The score of a chunk.
     pub fn score(&self, features: &Features) -> f32 {
         let sum: f32 = self.linear.iter().zip(features).map(|(w, f)| w * f).sum();
-        sum + self.trees.iter().map(|tree| tree.value(features)).sum::<f32>()
+        sum + self
+            .trees
+            .iter()
+            .map(|tree| tree.value(features))
+            .sum::<f32>()
     }
 
     /// Whether every number is finite and every tree can be walked to its end.
@@ -69,7 +73,8 @@ impl Scorer {
             return Err(format!("more than {MOST_TREES} trees"));
         }
         self.trees.iter().enumerate().try_for_each(|(at, tree)| {
-            tree.check().map_err(|reason| format!("tree {at}: {reason}"))
+            tree.check()
+                .map_err(|reason| format!("tree {at}: {reason}"))
         })
     }
 }
@@ -80,7 +85,11 @@ impl Tree {
         let mut at = 0;
         // Children come after their parents, so this ends.
         while let Some(Node::Split(feature, threshold, left, right)) = self.0.get(at) {
-            at = if features[*feature] <= *threshold { *left } else { *right };
+            at = if features[*feature] <= *threshold {
+                *left
+            } else {
+                *right
+            };
         }
         match self.0.get(at) {
             Some(Node::Leaf(value)) => *value,
@@ -90,7 +99,10 @@ impl Tree {
 
     fn check(&self) -> Result<(), String> {
         if self.0.is_empty() || self.0.len() > MOST_NODES {
-            return Err(format!("{} nodes, 1 to {MOST_NODES} are allowed", self.0.len()));
+            return Err(format!(
+                "{} nodes, 1 to {MOST_NODES} are allowed",
+                self.0.len()
+            ));
         }
         for (at, node) in self.0.iter().enumerate() {
             let fits = match node {
@@ -98,7 +110,9 @@ impl Tree {
                 Node::Split(feature, threshold, left, right) => {
                     *feature < FEATURES.len()
                         && threshold.is_finite()
-                        && [*left, *right].iter().all(|child| *child > at && *child < self.0.len())
+                        && [*left, *right]
+                            .iter()
+                            .all(|child| *child > at && *child < self.0.len())
                 }
             };
             if !fits {
@@ -116,7 +130,11 @@ mod tests {
     #[test]
     fn a_tree_is_walked_and_a_broken_one_refused() {
         let mut features = [0.0; FEATURES.len()];
-        let tree = Tree(vec![Node::Split(1, 0.5, 1, 2), Node::Leaf(-1.0), Node::Leaf(2.0)]);
+        let tree = Tree(vec![
+            Node::Split(1, 0.5, 1, 2),
+            Node::Leaf(-1.0),
+            Node::Leaf(2.0),
+        ]);
         assert_eq!(tree.value(&features), -1.0);
         features[1] = 0.6;
         assert_eq!(tree.value(&features), 2.0);
@@ -128,7 +146,10 @@ mod tests {
         for broken in [
             Tree(vec![]),
             Tree(vec![Node::Split(0, 0.0, 0, 0)]),
-            Tree(vec![Node::Split(FEATURES.len(), 0.0, 1, 1), Node::Leaf(0.0)]),
+            Tree(vec![
+                Node::Split(FEATURES.len(), 0.0, 1, 1),
+                Node::Leaf(0.0),
+            ]),
             Tree(vec![Node::Leaf(f32::NAN)]),
         ] {
             assert!(scorer(broken).check().is_err());

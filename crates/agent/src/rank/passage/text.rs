@@ -78,7 +78,11 @@ pub(super) fn without_tags(text: &str) -> String {
                 {
                     out.push_str(tail[from..end].trim_matches(['"', '/', ' ']));
                 }
-                out.push(if tail.starts_with("<tr") || tail.starts_with("</tr") { '\n' } else { ' ' });
+                out.push(if tail.starts_with("<tr") || tail.starts_with("</tr") {
+                    '\n'
+                } else {
+                    ' '
+                });
                 rest = &tail[end + 1..];
             }
             _ => {
@@ -97,9 +101,20 @@ mod tests {
 
     #[test]
     fn tags_go_and_captions_stay() {
-        let words = |text: &str| without_tags(text).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(words("<table><tr><td colspan=\"3\">Net</td><td>5</td></tr></table>"), "Net 5");
-        assert_eq!(words("<figure description=\"A logo\" /> text"), "A logo text");
+        let words = |text: &str| {
+            without_tags(text)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            words("<table><tr><td colspan=\"3\">Net</td><td>5</td></tr></table>"),
+            "Net 5"
+        );
+        assert_eq!(
+            words("<figure description=\"A logo\" /> text"),
+            "A logo text"
+        );
         assert_eq!(words("a < b and c<5> 3 <"), "a < b and c<5> 3 <");
     }
 

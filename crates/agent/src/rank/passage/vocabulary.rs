@@ -81,7 +81,10 @@ pub(super) const TOPICS: &[(&str, &str)] = &[
         r"burn rate|share pool|overhang|equity (?:award|incentive)|shares available|authorized under",
         "equity incentive plan shares available future issuance grants outstanding awards burn rate overhang dilution reserve stock options restricted",
     ),
-    (r"dividend|payout", "dividend dividends per share quarterly declared increase payout cash"),
+    (
+        r"dividend|payout",
+        "dividend dividends per share quarterly declared increase payout cash",
+    ),
     (
         r"repurchas\w*|buy-?backs?|capital (?:return|allocation)|returns? (?:of|to) (?:capital|shareholders)",
         "repurchase repurchases buyback dividends return capital allocation shareholders authorization balance sheet invest",
@@ -126,7 +129,10 @@ pub(super) const TOPICS: &[(&str, &str)] = &[
         r"\besg\b|sustainab\w*|climate|emissions|environmental",
         "sustainability environmental social climate emissions greenhouse esg energy goals",
     ),
-    (r"clawback|recoup\w*", "clawback recoupment recover policy restatement misconduct incentive compensation"),
+    (
+        r"clawback|recoup\w*",
+        "clawback recoupment recover policy restatement misconduct incentive compensation",
+    ),
     (
         r"say.on.pay|advisory vote|shareholder (?:vote|feedback)",
         "say-on-pay advisory vote votes cast approval support stockholders shareholders engagement outreach",
@@ -147,9 +153,18 @@ pub(super) const TOPICS: &[(&str, &str)] = &[
         r"non.?employee director|director (?:compensation|fees)|retainer",
         "non-employee director annual cash retainer equity chair fees committee",
     ),
-    (r"peer (?:group|compan)", "peer group companies benchmarking median percentile"),
-    (r"severance|change.in.control|terminat", "severance change control termination payments benefits"),
-    (r"pay ratio|\bceo pay|total compensation", "ceo pay ratio median employee total compensation summary"),
+    (
+        r"peer (?:group|compan)",
+        "peer group companies benchmarking median percentile",
+    ),
+    (
+        r"severance|change.in.control|terminat",
+        "severance change control termination payments benefits",
+    ),
+    (
+        r"pay ratio|\bceo pay|total compensation",
+        "ceo pay ratio median employee total compensation summary",
+    ),
     (
         r"currenc\w*|foreign exchange|\bfx\b",
         "foreign currency exchange rates translation dollar hedging unfavorable impact",
@@ -170,14 +185,26 @@ pub(super) const TOPICS: &[(&str, &str)] = &[
         r"cap(?:ital )?-?ex(?:penditures?)?\b|capital (?:spending|investment)",
         "capital expenditures capex spending investment property plant equipment",
     ),
-    (r"free cash ?flow|cash flow", "free cash flow operating activities capital expenditures conversion"),
-    (r"pric(?:ing|es?)\b", "pricing price increases elasticity mix volume rate"),
+    (
+        r"free cash ?flow|cash flow",
+        "free cash flow operating activities capital expenditures conversion",
+    ),
+    (
+        r"pric(?:ing|es?)\b",
+        "pricing price increases elasticity mix volume rate",
+    ),
     (
         r"margins?\b",
         "margin gross operating basis points expansion mix productivity cost",
     ),
-    (r"\btax\b|effective tax", "effective tax rate income taxes provision"),
-    (r"\beps\b|earnings per share", "earnings per share diluted adjusted eps"),
+    (
+        r"\btax\b|effective tax",
+        "effective tax rate income taxes provision",
+    ),
+    (
+        r"\beps\b|earnings per share",
+        "earnings per share diluted adjusted eps",
+    ),
     (
         r"cyber\w*|data (?:breach|privacy)",
         "cybersecurity security breach information systems attacks data privacy incidents",
@@ -210,15 +237,42 @@ pub(super) const TOPICS: &[(&str, &str)] = &[
         r"real estate|propert(?:y|ies)|leas(?:e|ing)|facilit",
         "real estate properties leases leasing facilities rent occupancy",
     ),
-    (r"talent|employees|workforce|human capital", "employees talent workforce retention human capital"),
-    (r"backlog|orders|bookings", "backlog orders bookings remaining performance obligations"),
-    (r"premiums?\b|underwriting", "premiums written net gross underwriting combined ratio"),
-    (r"productivity|cost (?:saving|reduction)|efficien\w*", "cost savings productivity efficiency restructuring program reduction"),
-    (r"partner\w*|joint venture|distribution", "partners partnership distribution channels agreements collaboration"),
-    (r"brand|marketing|advertis\w*", "brand brands marketing advertising campaign awareness"),
-    (r"impairment|goodwill|write", "impairment goodwill intangible assets charge fair value"),
-    (r"headwinds?|challeng\w*", "headwinds challenges pressure difficult impact offset"),
-    (r"opportunit\w*", "opportunity opportunities growth potential addressable"),
+    (
+        r"talent|employees|workforce|human capital",
+        "employees talent workforce retention human capital",
+    ),
+    (
+        r"backlog|orders|bookings",
+        "backlog orders bookings remaining performance obligations",
+    ),
+    (
+        r"premiums?\b|underwriting",
+        "premiums written net gross underwriting combined ratio",
+    ),
+    (
+        r"productivity|cost (?:saving|reduction)|efficien\w*",
+        "cost savings productivity efficiency restructuring program reduction",
+    ),
+    (
+        r"partner\w*|joint venture|distribution",
+        "partners partnership distribution channels agreements collaboration",
+    ),
+    (
+        r"brand|marketing|advertis\w*",
+        "brand brands marketing advertising campaign awareness",
+    ),
+    (
+        r"impairment|goodwill|write",
+        "impairment goodwill intangible assets charge fair value",
+    ),
+    (
+        r"headwinds?|challeng\w*",
+        "headwinds challenges pressure difficult impact offset",
+    ),
+    (
+        r"opportunit\w*",
+        "opportunity opportunities growth potential addressable",
+    ),
 ];
 
 /// Words of a question that say how it is asked and not what about.

@@ -56,7 +56,10 @@ pub fn ranker(
 ) -> anyhow::Result<Box<dyn PassageRanker>> {
     let choice = Choice::parse(name).map_err(|error| Usage(error.to_string()))?;
     let model = if choice.needs_model() {
-        Some(setup::language_model(Some(model.unwrap_or(setup::DRAFT_MODEL)), context)?)
+        Some(setup::language_model(
+            Some(model.unwrap_or(setup::DRAFT_MODEL)),
+            context,
+        )?)
     } else {
         None
     };
@@ -68,7 +71,12 @@ fn rank(ranker: &dyn PassageRanker, record: &Record) -> anyhow::Result<Value> {
         record.prompt.kind == PromptKind::Chunks,
         "not a question over chunks; `footnote rank doc-types` ranks document types"
     );
-    let texts: Vec<&str> = record.prompt.candidates.iter().map(String::as_str).collect();
+    let texts: Vec<&str> = record
+        .prompt
+        .candidates
+        .iter()
+        .map(String::as_str)
+        .collect();
     let scores = ranker.scores(&record.prompt.question, &texts)?;
     let order = order(&scores);
     let scores: Vec<f32> = order.iter().map(|&index| scores[index]).collect();

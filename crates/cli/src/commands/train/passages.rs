@@ -146,7 +146,12 @@ impl Gathered {
         if grades.iter().all(|grade| grade == &grades[0]) {
             return Err("all chunks have one grade");
         }
-        let texts: Vec<&str> = record.prompt.candidates.iter().map(String::as_str).collect();
+        let texts: Vec<&str> = record
+            .prompt
+            .candidates
+            .iter()
+            .map(String::as_str)
+            .collect();
         let mut measured = self.measurer.measure(&[&record.prompt.question], &texts);
         let features = measured.pop().ok_or("nothing was measured")?;
         let kept = kept(&features, grades);
@@ -216,9 +221,16 @@ fn name_of(path: &Path) -> String {
 fn hash_of(path: &Path) -> anyhow::Result<String> {
     let unreadable = || format!("cannot read {}", path.display());
     let mut hash = Sha256::new();
-    io::copy(&mut File::open(path).with_context(unreadable)?, &mut Hashed(&mut hash))
-        .with_context(unreadable)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    io::copy(
+        &mut File::open(path).with_context(unreadable)?,
+        &mut Hashed(&mut hash),
+    )
+    .with_context(unreadable)?;
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Lets bytes be copied into a hash.
