@@ -22,7 +22,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (
         "lexical",
-        "learned weights over some fifty lexical features (the default)",
+        "some fifty lexical features under weights set by hand (the default)",
     ),
     (
         "hybrid",
