@@ -1,0 +1,1 @@
+//! Fine-tuning data with provenance and leak-free splits.

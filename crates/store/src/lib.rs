@@ -1,0 +1,1 @@
+//! Conversations, traces, feedback and evaluation runs in SQLite or Postgres.
