@@ -13,6 +13,9 @@ pub enum Isa {
     /// x86-64 with AVX-512 F, BW, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// As [`Isa::Avx512`], and BF16 tiles (AMX) for products of many tokens.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx,
 }
 
 impl Isa {
@@ -41,6 +44,10 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vnni")
             {
                 families.push(Isa::Avx512);
+                #[cfg(target_os = "linux")]
+                if super::tiles::permitted() {
+                    families.push(Isa::Amx);
+                }
             }
         }
         families

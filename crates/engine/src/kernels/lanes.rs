@@ -117,6 +117,9 @@ pub(super) fn dispatch(isa: Isa, kernel: impl Kernel) {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::run_avx512(kernel) },
+        // SAFETY: as above; tiles come on top of AVX-512.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Isa::Amx => unsafe { x86::run_avx512(kernel) },
     }
 }
 

@@ -3,6 +3,11 @@
 //! A piece of work is a run of panels small enough for the second-level cache; all token blocks
 //! pass over it before the next one is fetched from memory.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "matmul/no_tiles.rs"]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -22,7 +27,9 @@ const PASS_TOKENS: usize = 512;
 
 impl QuantMatrix {
     /// `out = x·Wᵀ`: `x` is `tokens` rows of [`QuantMatrix::cols`], `out` `tokens` rows of
-    /// [`QuantMatrix::rows`]. A token's result does not depend on how many go together.
+    /// [`QuantMatrix::rows`]. A token's result does not depend on the tokens beside it, but where
+    /// there are tiles it differs, within the error of its own rounding, between few tokens (whose
+    /// inputs are rounded to 8 bits in groups) and many (rounded to BF16).
     ///
     /// # Panics
     /// When a slice is not of that shape.
@@ -57,14 +64,17 @@ pub(super) fn matmul_many_with(
     let quantised = products
         .iter()
         .any(|(matrix, _)| matches!(matrix.storage, Storage::Groups(_)));
+    let by_tiles = quantised && amx::serves(isa, tokens);
     for first in (0..tokens).step_by(PASS_TOKENS) {
         let count = PASS_TOKENS.min(tokens - first);
         let x = &x[first * cols..][..count * cols];
-        let acts = quantised.then(|| Activations::quantize(x, count, cols));
+        let tiles = by_tiles.then(|| amx::Rows::pack(x, count, cols));
+        let acts = (quantised && !by_tiles).then(|| Activations::quantize(x, count, cols));
         let input = Input {
             x,
             tokens: count,
             acts: acts.as_ref(),
+            tiles: tiles.as_ref(),
         };
         let outputs: Vec<Product> = products
             .iter_mut()
@@ -75,7 +85,10 @@ pub(super) fn matmul_many_with(
                     tokens: count,
                     rows: matrix.rows(),
                 },
-                piece_panels: piece_panels(matrix),
+                piece_panels: match matrix.storage {
+                    Storage::Groups(_) if by_tiles => amx::piece_panels(matrix),
+                    _ => piece_panels(matrix),
+                },
             })
             .collect();
         let pieces: Vec<(usize, usize)> = outputs
@@ -115,6 +128,8 @@ struct Input<'a> {
     tokens: usize,
     /// The quantised form, where a matrix of the region needs it.
     acts: Option<&'a Activations>,
+    /// The form for tiles, in its place.
+    tiles: Option<&'a amx::Rows>,
 }
 
 /// Where a product writes: panels write disjoint columns of the same rows.
@@ -155,6 +170,12 @@ fn run_piece(
     panels: std::ops::Range<usize>,
     out: &Output,
 ) {
+    if let (Storage::Groups(format), Some(tiles)) = (matrix.storage, input.tiles) {
+        // SAFETY: the rows were packed from this input where tiles are served; the panels are this
+        // piece's own.
+        unsafe { amx::piece(matrix, format, tiles, panels, out) };
+        return;
+    }
     let mut room = [[0.0; PANEL]; BLOCK_TOKENS];
     for first in (0..input.tokens).step_by(BLOCK_TOKENS) {
         let count = BLOCK_TOKENS.min(input.tokens - first);
@@ -198,6 +219,9 @@ fn groups(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512::groups(format, panel, records, sums) },
+        // SAFETY: as above; tiles come on top of AVX-512.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Isa::Amx => unsafe { avx512::groups(format, panel, records, sums) },
     }
 }
 
@@ -211,5 +235,8 @@ fn floats(isa: Isa, kind: FloatKind, codes: &[u8], x: &[f32], sums: &mut [[f32; 
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512::floats(kind, codes, x, sums) },
+        // SAFETY: as above.
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Isa::Amx => unsafe { avx512::floats(kind, codes, x, sums) },
     }
 }

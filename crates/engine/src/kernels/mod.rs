@@ -14,6 +14,8 @@ mod matmul;
 mod matrix;
 mod pool;
 mod rows;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
 #[cfg(test)]
 mod tests;
 

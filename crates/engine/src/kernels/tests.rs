@@ -91,8 +91,19 @@ fn what_does_not_fit_is_refused_by_name() {
     ));
 }
 
+/// Whether a product goes by tiles of BF16.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn by_tiles(isa: Isa, tokens: usize) -> bool {
+    isa == Isa::Amx && tokens >= 32
+}
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn by_tiles(_isa: Isa, _tokens: usize) -> bool {
+    false
+}
+
 /// Products of every form against f64 over candle's reading; the error of 8-bit activations is
-/// bounded by half a step of each group, times the weights' magnitudes.
+/// bounded by half a step of each group, times the weights' magnitudes; that of BF16 by 2⁻⁸ of each
+/// weight and each activation.
 fn check_product(dtype: GgmlDType, rows: usize, cols: usize, tokens: usize, scale: f32) {
     let seed = (rows * 31 + cols * 7 + tokens) as u64;
     let (bytes, read) = weights(dtype, rows, cols, noise(seed, rows * cols));
@@ -115,6 +126,8 @@ fn check_product(dtype: GgmlDType, rows: usize, cols: usize, tokens: usize, scal
                 let bound = dot(&|i| {
                     let step = if exact {
                         0.0
+                    } else if by_tiles(isa, tokens) {
+                        f64::from(x[i].abs()) / 127.0
                     } else {
                         let group = &x[i / 32 * 32..][..32];
                         f64::from(group.iter().fold(0.0_f32, |m, x| m.max(x.abs()))) / 254.0
@@ -129,17 +142,25 @@ fn check_product(dtype: GgmlDType, rows: usize, cols: usize, tokens: usize, scal
                 );
             }
         }
-        // Alone or among others, a token's result is the same to the last bit.
-        let mut alone = vec![f32::NAN; rows];
-        matmul_many_with(isa, &x[..cols], 1, &mut [(&matrix, &mut alone)]);
-        assert_eq!(alone, out[..rows], "{isa:?} {dtype:?} one of {tokens}");
+        // Alone or among others, a token's result is the same to the last bit; by tiles, among any.
+        let few = if by_tiles(isa, tokens) && !exact { 32 } else { 1 };
+        let beside = x[..cols].repeat(few);
+        let mut other = vec![f32::NAN; few * rows];
+        matmul_many_with(isa, &beside, few, &mut [(&matrix, &mut other)]);
+        assert_eq!(other[..rows], out[..rows], "{isa:?} {dtype:?} one of {tokens}");
     }
 }
 
 #[test]
 fn products_stay_within_the_error_of_their_activations() {
     for dtype in QUANTISED.into_iter().chain(FLOATS) {
-        for (rows, cols, tokens) in [(1, 256, 1), (16, 256, 2), (33, 512, 5), (40, 768, 67)] {
+        for (rows, cols, tokens) in [
+            (1, 256, 1),
+            (16, 256, 2),
+            (33, 512, 5),
+            (40, 768, 67),
+            (290, 1024, 33),
+        ] {
             check_product(dtype, rows, cols, tokens, 1.0);
         }
     }
@@ -156,7 +177,7 @@ proptest! {
         dtype in prop::sample::select(QUANTISED.into_iter().chain(FLOATS).collect::<Vec<_>>()),
         rows in 1_usize..50,
         blocks in 1_usize..4,
-        tokens in 1_usize..20,
+        tokens in prop_oneof![1_usize..20, 30_usize..100],
         exponent in -8_i32..8,
     ) {
         let block = if matches!(dtype, GgmlDType::Q4K | GgmlDType::Q5K | GgmlDType::Q6K) { 256 } else { 32 };

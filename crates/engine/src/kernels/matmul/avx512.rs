@@ -85,7 +85,7 @@ unsafe fn run<const BITS: usize, const KIND: u8, const OFFSET: i32>(
 
 /// The codes of one group as unsigned bytes, vector by vector.
 #[inline(always)]
-unsafe fn unpack<const BITS: usize>(codes: *const u8) -> [__m512i; VECTORS] {
+pub(super) unsafe fn unpack<const BITS: usize>(codes: *const u8) -> [__m512i; VECTORS] {
     // SAFETY: inlined where the instructions are on; the caller gives a whole group: 8 vectors for
     // 8 bits, else 4 and the high planes.
     unsafe {
@@ -134,13 +134,13 @@ unsafe fn unpack<const BITS: usize>(codes: *const u8) -> [__m512i; VECTORS] {
 }
 
 /// Scales of the two halves of a group (the same but for `SUPER_16`) and the added minimum.
-struct Factors {
-    scale: [__m512; 2],
-    min: __m512,
+pub(super) struct Factors {
+    pub(super) scale: [__m512; 2],
+    pub(super) min: __m512,
 }
 
 #[inline(always)]
-unsafe fn read_factors<const KIND: u8>(scales: *const u8, group: usize) -> Factors {
+pub(super) unsafe fn read_factors<const KIND: u8>(scales: *const u8, group: usize) -> Factors {
     // SAFETY: inlined where the instructions are on; the caller gives the scales of a whole panel,
     // of which `group` is one.
     unsafe {
