@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use footnote_engine::cache::CachePolicy;
-use footnote_engine::{EngineError, LoadedModel, Outputs, Scratch, Step, greedy};
+use footnote_engine::{EngineError, LoadedModel, Origin, Outputs, Scratch, Step, greedy};
 
 /// Tokens of one pass over a prompt.
 const CHUNK: usize = 512;
@@ -40,6 +40,7 @@ fn main() -> Result<(), EngineError> {
     for tokens in prompt.chunks(CHUNK) {
         let step = Step {
             tokens,
+            origin: Origin::Prompt,
             cache: &mut cache,
             outputs: Outputs::Last,
         };
@@ -58,6 +59,7 @@ fn main() -> Result<(), EngineError> {
     for _ in 0..gen_tokens {
         let step = Step {
             tokens: &[token],
+            origin: Origin::Written,
             cache: &mut cache,
             outputs: Outputs::Last,
         };

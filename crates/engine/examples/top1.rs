@@ -10,7 +10,9 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
 use footnote_engine::cache::CachePolicy;
-use footnote_engine::{EngineError, LoadedModel, Outputs, Scratch, Step, greedy, log_probability};
+use footnote_engine::{
+    EngineError, LoadedModel, Origin, Outputs, Scratch, Step, greedy, log_probability,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -54,6 +56,7 @@ fn read(model: &LoadedModel, tokens: &[u32]) -> Result<(Vec<u32>, Vec<f64>), Eng
     for chunk in tokens.chunks(64) {
         let mut steps = [Step {
             tokens: chunk,
+            origin: Origin::Prompt,
             cache: &mut cache,
             outputs: Outputs::Every,
         }];

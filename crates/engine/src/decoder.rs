@@ -4,10 +4,12 @@
 //! sequence's own cache. So several sequences that each add one token read the weights once. This
 //! module must not know tokenizers, requests or schedules.
 
+use std::ops::Range;
+
 use crate::cache::{Cache, CachePolicy, CacheShape, LayerRows, Rotation};
 use crate::config::{ModelConfig, RopeLayout};
 use crate::kernels::{
-    HeadShape, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope, silu_mul,
+    Form, HeadShape, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope, silu_mul,
 };
 use crate::weights::{Linear, Weights};
 
@@ -31,10 +33,31 @@ pub enum Outputs {
     Every,
 }
 
+/// Where a step's tokens come from, which decides how products round them ([`Form`]): so what a token
+/// gives does not depend on the steps beside it, on chunks, or on how many of them there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A prompt, of any length.
+    Prompt,
+    /// The model itself, a few tokens at a time.
+    Written,
+}
+
+impl Origin {
+    fn form(self) -> Form {
+        match self {
+            Origin::Prompt => Form::of_many(),
+            Origin::Written => Form::Dots,
+        }
+    }
+}
+
 /// Tokens to read on one cache.
 pub struct Step<'a> {
     /// The tokens, all below the vocabulary's size; not empty.
     pub tokens: &'a [u32],
+    /// Where they come from.
+    pub origin: Origin,
     /// What was read before them.
     pub cache: &'a mut Cache,
     /// Which rows to give.
@@ -126,6 +149,7 @@ impl Decoder {
             .iter()
             .flat_map(|step| step.cache.len()..step.cache.len() + step.tokens.len())
             .collect();
+        let runs = runs(steps);
         scratch.resize(tokens, config);
         let rows = scratch.stream.chunks_exact_mut(config.hidden);
         for (token, row) in steps.iter().flat_map(|step| step.tokens).zip(rows) {
@@ -135,8 +159,8 @@ impl Decoder {
             if !keep_going() {
                 return None;
             }
-            self.attention_block(index, steps, &positions, scratch);
-            self.feed_forward_block(index, tokens, scratch);
+            self.attention_block(index, steps, &positions, &runs, scratch);
+            self.feed_forward_block(index, &runs, scratch);
         }
         let mut outputs = Vec::new();
         let mut at = 0;
@@ -178,20 +202,20 @@ impl Decoder {
         index: usize,
         steps: &mut [Step<'_>],
         positions: &[usize],
+        runs: &[Run],
         scratch: &mut Scratch,
     ) {
         let config = &self.config;
         let layer = &self.weights.layers[index];
-        let tokens = positions.len();
         rms_norm(
             &scratch.stream,
             &layer.attention_norm,
             config.rms_epsilon,
             &mut scratch.normed,
         );
-        matmul_many(
+        multiply(
+            runs,
             &scratch.normed,
-            tokens,
             &mut [
                 (&layer.query.weight, scratch.queries.as_mut_slice()),
                 (&layer.key.weight, scratch.keys.as_mut_slice()),
@@ -234,16 +258,16 @@ impl Decoder {
             );
             at = range.end;
         }
-        self.add_product(
+        add_product(
             &layer.attention_output,
-            tokens,
+            runs,
             &scratch.attended,
             &mut scratch.added,
             &mut scratch.stream,
         );
     }
 
-    fn feed_forward_block(&self, index: usize, tokens: usize, scratch: &mut Scratch) {
+    fn feed_forward_block(&self, index: usize, runs: &[Run], scratch: &mut Scratch) {
         let layer = &self.weights.layers[index];
         rms_norm(
             &scratch.stream,
@@ -251,37 +275,78 @@ impl Decoder {
             self.config.rms_epsilon,
             &mut scratch.normed,
         );
-        matmul_many(
+        multiply(
+            runs,
             &scratch.normed,
-            tokens,
             &mut [
                 (&layer.gate, scratch.gate.as_mut_slice()),
                 (&layer.up, scratch.up.as_mut_slice()),
             ],
         );
         silu_mul(&mut scratch.gate, &scratch.up);
-        self.add_product(
+        add_product(
             &layer.down,
-            tokens,
+            runs,
             &scratch.gate,
             &mut scratch.added,
             &mut scratch.stream,
         );
     }
+}
 
-    /// `stream += input · matrixᵀ`.
-    fn add_product(
-        &self,
-        matrix: &QuantMatrix,
-        tokens: usize,
-        input: &[f32],
-        product: &mut [f32],
-        stream: &mut [f32],
-    ) {
-        matrix.matmul(input, tokens, product);
-        for (sum, more) in stream.iter_mut().zip(product) {
-            *sum += *more;
+/// Neighbouring rows whose products round alike.
+struct Run {
+    rows: Range<usize>,
+    form: Form,
+}
+
+fn runs(steps: &[Step<'_>]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut at = 0;
+    for step in steps {
+        let end = at + step.tokens.len();
+        let form = step.origin.form();
+        match runs.last_mut() {
+            Some(last) if last.form == form => last.rows.end = end,
+            _ => runs.push(Run {
+                rows: at..end,
+                form,
+            }),
         }
+        at = end;
+    }
+    runs
+}
+
+/// Products over all rows of `input`, each run by its form.
+fn multiply(runs: &[Run], input: &[f32], products: &mut [(&QuantMatrix, &mut [f32])]) {
+    let Some(cols) = products.first().map(|(matrix, _)| matrix.cols()) else {
+        return;
+    };
+    for Run { rows, form } in runs {
+        let mut parts: Vec<(&QuantMatrix, &mut [f32])> = products
+            .iter_mut()
+            .map(|(matrix, out)| {
+                let width = matrix.rows();
+                (*matrix, &mut out[rows.start * width..rows.end * width])
+            })
+            .collect();
+        let input = &input[rows.start * cols..rows.end * cols];
+        matmul_many(input, rows.len(), *form, &mut parts);
+    }
+}
+
+/// `stream += input · matrixᵀ`.
+fn add_product(
+    matrix: &QuantMatrix,
+    runs: &[Run],
+    input: &[f32],
+    product: &mut [f32],
+    stream: &mut [f32],
+) {
+    multiply(runs, input, &mut [(matrix, &mut *product)]);
+    for (sum, more) in stream.iter_mut().zip(product) {
+        *sum += *more;
     }
 }
 

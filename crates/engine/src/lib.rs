@@ -20,7 +20,7 @@ mod weights;
 
 pub use chat::ChatTemplate;
 pub use config::{Family, ModelConfig, RopeLayout};
-pub use decoder::{Decoder, Outputs, Scratch, Step};
+pub use decoder::{Decoder, Origin, Outputs, Scratch, Step};
 pub use error::EngineError;
 pub use local::{LoadedModel, LocalModel, LocalOptions};
 pub use model::*;

@@ -25,32 +25,59 @@ const PIECE_BYTES: usize = 128 << 10;
 /// Tokens whose quantised form is held at once; longer inputs go by such parts.
 const PASS_TOKENS: usize = 512;
 
+/// How a product with quantised weights rounds its inputs. A token's result depends on this and not
+/// on the tokens beside it, so a caller that chooses by what a token is, and not by how many there
+/// are, gets the same numbers in any company.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// To 8 bits in groups of 32, for dot products: best for few tokens.
+    Dots,
+    /// To BF16, for tiles: best for many tokens. As `Dots` where the machine has no tiles.
+    Tiles,
+}
+
+impl Form {
+    /// The form for tokens of which there may be many: by tiles where the machine has them.
+    pub fn of_many() -> Form {
+        if amx::serves(Isa::detect()) {
+            Form::Tiles
+        } else {
+            Form::Dots
+        }
+    }
+}
+
 impl QuantMatrix {
-    /// `out = x·Wᵀ`: `x` is `tokens` rows of [`QuantMatrix::cols`], `out` `tokens` rows of
-    /// [`QuantMatrix::rows`]. A token's result does not depend on the tokens beside it, but where
-    /// there are tiles it differs, within the error of its own rounding, between few tokens (whose
-    /// inputs are rounded to 8 bits in groups) and many (rounded to BF16).
+    /// `out = x·Wᵀ` by [`Form::Dots`]: `x` is `tokens` rows of [`QuantMatrix::cols`], `out` `tokens` rows of
+    /// [`QuantMatrix::rows`].
     ///
     /// # Panics
     /// When a slice is not of that shape.
     pub fn matmul(&self, x: &[f32], tokens: usize, out: &mut [f32]) {
-        matmul_many(x, tokens, &mut [(self, out)]);
+        matmul_many(x, tokens, Form::Dots, &mut [(self, out)]);
     }
 }
 
 /// Several products over the same input, such as queries, keys and values, in one parallel region;
-/// each as [`QuantMatrix::matmul`]. The matrices have the same number of columns.
+/// each as
+/// [`QuantMatrix::matmul`], by `form`. The matrices have the same number of columns.
 ///
 /// # Panics
 /// When a slice is not of its shape.
-pub fn matmul_many(x: &[f32], tokens: usize, products: &mut [(&QuantMatrix, &mut [f32])]) {
-    matmul_many_with(Isa::detect(), x, tokens, products);
+pub fn matmul_many(
+    x: &[f32],
+    tokens: usize,
+    form: Form,
+    products: &mut [(&QuantMatrix, &mut [f32])],
+) {
+    matmul_many_with(Isa::detect(), x, tokens, form, products);
 }
 
 pub(super) fn matmul_many_with(
     isa: Isa,
     x: &[f32],
     tokens: usize,
+    form: Form,
     products: &mut [(&QuantMatrix, &mut [f32])],
 ) {
     let Some(cols) = products.first().map(|(matrix, _)| matrix.cols()) else {
@@ -64,7 +91,7 @@ pub(super) fn matmul_many_with(
     let quantised = products
         .iter()
         .any(|(matrix, _)| matches!(matrix.storage, Storage::Groups(_)));
-    let by_tiles = quantised && amx::serves(isa, tokens);
+    let by_tiles = quantised && form == Form::Tiles && amx::serves(isa);
     for first in (0..tokens).step_by(PASS_TOKENS) {
         let count = PASS_TOKENS.min(tokens - first);
         let x = &x[first * cols..][..count * cols];

@@ -14,16 +14,16 @@ mod matmul;
 mod matrix;
 mod pool;
 mod rows;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod tiles;
 #[cfg(test)]
 mod tests;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
 
 pub use attention::{
     HeadShape, KEY_LANES, KvBlock, OnlineAttention, attention, put_key, put_value,
 };
 pub use isa::Isa;
-pub use matmul::matmul_many;
+pub use matmul::{Form, matmul_many};
 pub use matrix::QuantMatrix;
 pub use pool::{parallel, threads};
 pub use rows::{RopeStyle, RopeTable, rms_norm, rope, silu_mul};

@@ -91,13 +91,13 @@ fn what_does_not_fit_is_refused_by_name() {
     ));
 }
 
-/// Whether a product goes by tiles of BF16.
+/// Whether a product by tiles is one of BF16 here.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn by_tiles(isa: Isa, tokens: usize) -> bool {
-    isa == Isa::Amx && tokens >= 32
+fn has_tiles(isa: Isa) -> bool {
+    isa == Isa::Amx
 }
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn by_tiles(_isa: Isa, _tokens: usize) -> bool {
+fn has_tiles(_isa: Isa) -> bool {
     false
 }
 
@@ -114,9 +114,12 @@ fn check_product(dtype: GgmlDType, rows: usize, cols: usize, tokens: usize, scal
     x.iter_mut().step_by(cols).for_each(|x| *x *= 50.0);
     x[(tokens - 1) * cols..].fill(0.0);
     let exact = FLOATS.contains(&dtype);
-    for isa in Isa::available() {
+    let forms = Isa::available()
+        .into_iter()
+        .flat_map(|isa| [(isa, Form::Dots), (isa, Form::Tiles)]);
+    for (isa, form) in forms {
         let mut out = vec![f32::NAN; tokens * rows];
-        matmul_many_with(isa, &x, tokens, &mut [(&matrix, &mut out)]);
+        matmul_many_with(isa, &x, tokens, form, &mut [(&matrix, &mut out)]);
         for token in 0..tokens {
             let x = &x[token * cols..][..cols];
             for row in 0..rows {
@@ -126,7 +129,7 @@ fn check_product(dtype: GgmlDType, rows: usize, cols: usize, tokens: usize, scal
                 let bound = dot(&|i| {
                     let step = if exact {
                         0.0
-                    } else if by_tiles(isa, tokens) {
+                    } else if form == Form::Tiles && has_tiles(isa) {
                         f64::from(x[i].abs()) / 127.0
                     } else {
                         let group = &x[i / 32 * 32..][..32];
@@ -137,17 +140,19 @@ fn check_product(dtype: GgmlDType, rows: usize, cols: usize, tokens: usize, scal
                 let got = f64::from(out[token * rows + row]);
                 assert!(
                     (got - want).abs() <= bound + 1e-30,
-                    "{isa:?} {dtype:?} {rows}x{cols} token {token} of {tokens} row {row}: \
+                    "{isa:?} {form:?} {dtype:?} {rows}x{cols} token {token} of {tokens} row {row}: \
                      {got} for {want}, bound {bound}"
                 );
             }
         }
-        // Alone or among others, a token's result is the same to the last bit; by tiles, among any.
-        let few = if by_tiles(isa, tokens) && !exact { 32 } else { 1 };
-        let beside = x[..cols].repeat(few);
-        let mut other = vec![f32::NAN; few * rows];
-        matmul_many_with(isa, &beside, few, &mut [(&matrix, &mut other)]);
-        assert_eq!(other[..rows], out[..rows], "{isa:?} {dtype:?} one of {tokens}");
+        // Alone or among others, a token's result is the same to the last bit.
+        let mut alone = vec![f32::NAN; rows];
+        matmul_many_with(isa, &x[..cols], 1, form, &mut [(&matrix, &mut alone)]);
+        assert_eq!(
+            alone,
+            out[..rows],
+            "{isa:?} {form:?} {dtype:?} one of {tokens}"
+        );
     }
 }
 
@@ -209,7 +214,7 @@ fn several_products_over_one_input_are_those_products() {
         .zip(&mut together)
         .map(|(matrix, out)| (matrix, out.as_mut_slice()))
         .collect();
-    matmul_many(&x, tokens, &mut products);
+    matmul_many(&x, tokens, Form::Dots, &mut products);
     for (matrix, together) in matrices.iter().zip(together) {
         let mut alone = vec![0.0; together.len()];
         matrix.matmul(&x, tokens, &mut alone);

@@ -216,8 +216,8 @@ mod tests {
                         left[row][word] =
                             bf16(at(which, row, col)) | bf16(at(which, row, col + 1)) << 16;
                         let col = step * 32 + row * 2;
-                        right[row][word] =
-                            bf16(at(which + 2, word, col)) | bf16(at(which + 2, word, col + 1)) << 16;
+                        right[row][word] = bf16(at(which + 2, word, col))
+                            | bf16(at(which + 2, word, col + 1)) << 16;
                     }
                 }
                 inputs[which][step].pairs = left;

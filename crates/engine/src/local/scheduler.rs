@@ -11,7 +11,7 @@ use super::prefix::PrefixStore;
 use super::queue::Queue;
 use super::sequence::{Job, Lane, Sequence, Wanted};
 use crate::cache::CachePolicy;
-use crate::decoder::{Decoder, Outputs, Scratch, Step};
+use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
 
 /// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
 const LOGIT_ROWS: usize = 64;
@@ -122,6 +122,11 @@ impl Scheduler {
         let mut watch = Vec::new();
         for (index, (sequence, takes)) in self.active.iter_mut().zip(&takes).enumerate() {
             let wanted = sequence.wanted();
+            let origin = if sequence.is_writing() {
+                Origin::Written
+            } else {
+                Origin::Prompt
+            };
             let (lanes, watched) = sequence.lanes_and_watch();
             watch.push(watched);
             for (lane_index, (lane, take)) in lanes.iter_mut().zip(takes).enumerate() {
@@ -146,6 +151,7 @@ impl Scheduler {
                 places.extend(rows.map(|position| (index, lane_index, position)));
                 steps.push(Step {
                     tokens: &pending[..*take],
+                    origin,
                     cache,
                     outputs,
                 });

@@ -18,8 +18,6 @@ use crate::kernels::matrix::{PANEL, Parts, QuantMatrix, group_code_bytes};
 use crate::kernels::pool::{parallel, threads};
 use crate::kernels::tiles::{TILE_COLS, TILE_ROWS, Tile, TileRegisters};
 
-/// From this many tokens on the tiles are faster than dot products of 8-bit codes.
-const MIN_TOKENS: usize = 32;
 /// Columns unpacked at once, in tiles: two blocks of tokens over them stay in the first-level cache.
 const CHUNK_STEPS: usize = 16;
 /// Panels of one piece: their unpacked chunk and their sums of 512 tokens fill half the second-level
@@ -29,9 +27,9 @@ const PIECE_PANELS: usize = 16;
 // One group of a format is one tile of columns, one panel one tile of outputs.
 const _: () = assert!(GROUP == TILE_COLS && PANEL == TILE_ROWS);
 
-/// Whether a product of `tokens` goes this way.
-pub(super) fn serves(isa: Isa, tokens: usize) -> bool {
-    isa == Isa::Amx && tokens >= MIN_TOKENS
+/// Whether products may go this way.
+pub(super) fn serves(isa: Isa) -> bool {
+    isa == Isa::Amx
 }
 
 /// Panels of one piece: an even number, and pieces enough for every thread.
@@ -178,20 +176,35 @@ pub(super) unsafe fn piece(
             }
         }
         drop(registers);
-        for (index, panel) in panels.enumerate() {
-            for block in 0..blocks {
+        // SAFETY: the caller's promise; the kernel wrote sums of all blocks.
+        unsafe { write_out(&scratch.sums, blocks, rows.tokens, panels, out) };
+    });
+}
+
+/// Copies the sums of a piece, pairs of blocks by pairs of panels, to where they belong.
+///
+/// # Safety
+/// The machine must have AVX-512 F; the tiles must hold sums; no other thread may write these panels.
+#[target_feature(enable = "avx512f")]
+unsafe fn write_out(
+    sums: &[Tile],
+    blocks: usize,
+    tokens: usize,
+    panels: Range<usize>,
+    out: &Output,
+) {
+    let pairs = panels.len().div_ceil(2);
+    for block in 0..blocks {
+        let first = block * TILE_ROWS;
+        let count = TILE_ROWS.min(tokens.saturating_sub(first));
+        for row in 0..count {
+            for (index, panel) in panels.clone().enumerate() {
                 let tile = (block / 2 * pairs + index / 2) * 4 + block % 2 * 2 + index % 2;
-                let first = block * TILE_ROWS;
-                let count = TILE_ROWS.min(rows.tokens.saturating_sub(first));
-                // SAFETY: the kernel wrote sums there.
-                let sums = unsafe { &scratch.sums[tile].sums };
-                for (row, values) in sums[..count].iter().enumerate() {
-                    // SAFETY: the caller's promise.
-                    unsafe { out.put(first + row, panel, values) };
-                }
+                // SAFETY: the caller's promise.
+                unsafe { out.put(first + row, panel, &sums[tile].sums[row]) };
             }
         }
-    });
+    }
 }
 
 /// Unpacks as many groups of a panel as there are `tiles`, from group `first` on.

@@ -16,7 +16,7 @@ impl Rows {
     }
 }
 
-pub(super) fn serves(_isa: Isa, _tokens: usize) -> bool {
+pub(super) fn serves(_isa: Isa) -> bool {
     false
 }
 
