@@ -7,6 +7,10 @@ corpus ({"text": …} lines, plain or .zst). Needs llama-cpp-python, and the exa
     cargo build --release -p footnote-engine --example top1
     python3 evals/agreement.py --model M.gguf --pages PAGES.jsonl.zst --top1 target/release/examples/top1
 
+With --exact TWIN.gguf (the same weights as F32, by evals/dequantize.py) it also says how often each engine
+agrees on the quantised file with what its weights say without any rounding of inputs (llama.cpp on the twin):
+the two differ by the rounding of both, and this says whose.
+
 Exits 1 where fewer than --least of the positions agree or any text is tokenised differently.
 """
 
@@ -59,6 +63,7 @@ def main():
     parser.add_argument("--tokenised", type=int, default=200, help="texts for the tokenizer alone")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--least", type=float, default=0.99)
+    parser.add_argument("--exact", help="the model's weights as F32")
     options = parser.parse_args()
 
     model = llama_cpp.Llama(
@@ -81,7 +86,8 @@ def main():
     same = positions = 0
     sums = [0.0, 0.0]
     close = []
-    for mine, (top1, following, margin) in zip(ours, rival(model, sequences)):
+    theirs = rival(model, sequences)
+    for mine, (top1, following, margin) in zip(ours, theirs):
         for position, (left, right) in enumerate(zip(mine["top1"], top1)):
             positions += 1
             same += left == right
@@ -91,6 +97,23 @@ def main():
         sums[1] += sum(following)
     scored = sum(len(tokens) - 1 for tokens in sequences)
     perplexity = [math.exp(-total / scored) for total in sums]
+    extra = {}
+    if options.exact:
+        del model
+        twin = llama_cpp.Llama(
+            options.exact, n_ctx=options.tokens + 8, n_batch=options.tokens, logits_all=True, verbose=False
+        )
+        exact = rival(twin, sequences)
+
+        def agreement(runs):
+            pairs = [pair for run, (top1, *_) in zip(runs, exact) for pair in zip(run, top1)]
+            return round(sum(left == right for left, right in pairs) / len(pairs), 5)
+
+        extra = {
+            "exact_top1_ours": agreement([mine["top1"] for mine in ours]),
+            "exact_top1_llama_cpp": agreement([top1 for top1, *_ in theirs]),
+            "exact_ppl": round(math.exp(-sum(sum(following) for _, following, _ in exact) / scored), 4),
+        }
     print(
         json.dumps(
             {
@@ -103,6 +126,7 @@ def main():
                 "ppl_difference": round(perplexity[0] / perplexity[1] - 1, 5),
                 "texts_tokenised": len(passages),
                 "texts_tokenised_differently": len(different),
+                **extra,
             }
         )
     )
