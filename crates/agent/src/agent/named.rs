@@ -191,9 +191,13 @@ fn of_sentence(line: &Line, at: usize) -> Vec<Offered> {
             amount: Amount::new(number.value.checked_mul(scale.factor())?, unit),
         })
     };
+    // A bare small number of running text is a day, a count of words or a note's number.
+    let counts = |number: &crate::NumberInText| {
+        !number.bare || number.value.abs() >= rust_decimal::Decimal::ONE_THOUSAND
+    };
     numbers_in(&line.quote)
         .iter()
-        .filter(|number| !number.is_year())
+        .filter(|number| !number.is_year() && counts(number))
         .filter_map(of)
         .collect()
 }
@@ -242,6 +246,12 @@ fn fault(
                 ));
             }
         }
+    }
+    let unlike = figures
+        .iter()
+        .any(|f| (f.amount.unit == Unit::Percent) != (figures[0].amount.unit == Unit::Percent));
+    if unlike && formula != ClosedFormula::Value {
+        return Some("shares and amounts cannot be reckoned together".to_owned());
     }
     if matches!(formula, ClosedFormula::Largest | ClosedFormula::Smallest) {
         let first = &figures[0];

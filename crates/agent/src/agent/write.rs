@@ -22,7 +22,7 @@ const MAX_TEXT: usize = 360;
 /// Lines cited by one statement.
 const MAX_LINES: usize = 3;
 
-const TASK: &str = "Answer the question from the lines. First name the lines that hold the evidence, then write one short sentence that answers the question from them, with every number exactly as it stands in the lines. Write no number that is not in the lines. If no line answers the question, give an empty list. Answer as JSON.";
+const TASK: &str = "Answer the question from the lines. First name the lines that hold the evidence, then write one short sentence that answers the question from them, with every number exactly as it stands in the lines. Write no number that is not in the lines. Answer as JSON.";
 
 #[derive(Deserialize)]
 struct Written {
@@ -51,6 +51,9 @@ pub(super) fn write(work: &mut Work<'_, '_>, reading: &Reading) -> Result<Draft,
         "type": "object",
         "properties": {"statements": {
             "type": "array",
+            // A small model that may give nothing gives nothing: it must name its best lines, and
+            // whether they answer is checked afterwards.
+            "minItems": 1,
             "maxItems": MAX_STATEMENTS,
             "items": {
                 "type": "object",
