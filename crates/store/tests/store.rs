@@ -1,0 +1,404 @@
+//! The store by its contract, on SQLite always and on a real Postgres where `FOOTNOTE_TEST_POSTGRES`
+//! names one: concurrent writers, a killed writer, schemas brought up to date twice.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use footnote_store::{
+    BlockingStore, EvalCall, EvalItem, ItemState, JobState, Location, NewEvalRun, NewFeedback,
+    NewJob, NewMessage, NewTrace, Speaker, Store, StoreError, new_id, now_ms,
+};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+/// A fresh database of each kind that this machine has.
+async fn stores(test: &str) -> Vec<(tempfile::TempDir, Location, Store)> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Location::file(folder.path().join("a/b/footnote.db"));
+    let store = Store::open(&file).await.unwrap();
+    let mut all = vec![(folder, file, store)];
+    let Ok(server) = std::env::var("FOOTNOTE_TEST_POSTGRES") else {
+        footnote_testkit::skip(
+            &format!("{test} on Postgres"),
+            "FOOTNOTE_TEST_POSTGRES names no server, e.g. postgres://postgres@127.0.0.1/postgres",
+        );
+        return all;
+    };
+    let mut connection = PgConnection::connect(&server).await.unwrap();
+    let database = format!("footnote_{}", new_id());
+    sqlx::query(sqlx::AssertSqlSafe(format!("create database {database}")))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    let location: Location = format!("{base}/{database}").parse().unwrap();
+    let store = Store::open(&location).await.unwrap();
+    all.push((tempfile::tempdir().unwrap(), location, store));
+    all
+}
+
+fn run(id: &str, items_total: i64) -> NewEvalRun {
+    NewEvalRun {
+        id: id.to_owned(),
+        suite: "s".to_owned(),
+        suite_hash: "h".to_owned(),
+        task: "doc-types".to_owned(),
+        dataset: "d.jsonl".to_owned(),
+        dataset_hash: "hh".to_owned(),
+        ranker: "fixed".to_owned(),
+        model: String::new(),
+        cache: "full".to_owned(),
+        compression: "none".to_owned(),
+        config: json!({"parallel": 2}),
+        items_total,
+    }
+}
+
+fn item(run_id: &str, row_no: i64) -> EvalItem {
+    EvalItem {
+        run_id: run_id.to_owned(),
+        row_no,
+        question_id: format!("q{row_no}"),
+        question: "What was \0 revenue? é".to_owned(),
+        state: ItemState::Done,
+        result: json!({"ranking": [1, 0], "text": "a\0b"}),
+        error: None,
+        time_ms: 1.5,
+        tokens_in: 10,
+        tokens_out: 2,
+        trace_id: None,
+        finished_ms: now_ms(),
+    }
+}
+
+fn call(prompt: &str) -> EvalCall {
+    EvalCall {
+        prompt: prompt.to_owned(),
+        output: "[1, 0]".to_owned(),
+        time_ms: 1.0,
+        tokens_in: 10,
+        tokens_out: 2,
+    }
+}
+
+fn trace() -> NewTrace {
+    NewTrace {
+        origin: "ask".to_owned(),
+        question: "What?".to_owned(),
+        model: "m".to_owned(),
+        answer: json!({"text": "7.4%"}),
+        events: json!([{"event": "scope"}]),
+        tokens_in: 1,
+        tokens_out: 2,
+        total_ms: 3.5,
+    }
+}
+
+#[tokio::test]
+async fn an_item_is_kept_once_and_comes_back_whole() {
+    for (_folder, _, store) in stores("items").await {
+        store.begin_run(&run("r", 3)).await.unwrap();
+        let first = item("r", 1);
+        assert!(
+            store
+                .add_item(&first, &[call("one"), call("two")], Some(&trace()))
+                .await
+                .unwrap()
+        );
+        let mut second = first.clone();
+        second.result = Value::Null;
+        assert!(
+            !store
+                .add_item(&second, &[call("three")], Some(&trace()))
+                .await
+                .unwrap()
+        );
+        let kept = store.items("r", 0, 10).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].result, first.result);
+        assert_eq!(kept[0].question, "What was \u{2400} revenue? é");
+        // The refused second left no trace behind, the first its own.
+        let traces = store.traces_after("", 10).await.unwrap();
+        assert_eq!(traces.len(), 1);
+        assert_eq!(kept[0].trace_id.as_ref(), Some(&traces[0].id));
+        let calls = store.calls("r", 1).await.unwrap();
+        assert_eq!(
+            calls.iter().map(|c| c.prompt.as_str()).collect::<Vec<_>>(),
+            ["one", "two"]
+        );
+        // Begun again, it is the same run, with what was done.
+        let again = store.begin_run(&run("r", 3)).await.unwrap();
+        assert_eq!(store.rows_done("r").await.unwrap(), BTreeSet::from([1]));
+        assert_eq!(again.finished_ms, None);
+        store.finish_run("r").await.unwrap();
+        let finished = store.run("r").await.unwrap().finished_ms;
+        assert!(finished.is_some());
+        assert_eq!(store.runs().await.unwrap().len(), 1);
+        // An item of no run is refused, by the database itself.
+        assert!(matches!(
+            store.add_item(&item("nobody", 0), &[], None).await,
+            Err(StoreError::Query { .. })
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_lose_nothing_and_double_nothing() {
+    for (_folder, location, store) in stores("many writers").await {
+        store.begin_run(&run("r", 40)).await.unwrap();
+        // Each writer has an opening of its own, as processes have, and all write every row.
+        let mut writers = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let location = location.clone();
+            writers.spawn(async move {
+                let store = Store::open(&location).await.unwrap();
+                let mut mine = 0;
+                for row in 0..40 {
+                    let calls = [call("p"), call("q")];
+                    mine +=
+                        usize::from(store.add_item(&item("r", row), &calls, None).await.unwrap());
+                }
+                mine
+            });
+        }
+        let added: usize = writers.join_all().await.into_iter().sum();
+        assert_eq!(added, 40);
+        assert_eq!(
+            store.rows_done("r").await.unwrap(),
+            (0..40).collect::<BTreeSet<i64>>()
+        );
+        for row in 0..40 {
+            assert_eq!(store.calls("r", row).await.unwrap().len(), 2);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn first_openings_at_once_make_one_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::file(folder.path().join("x.db"));
+    let mut openings = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let location = location.clone();
+        openings.spawn(async move { Store::open(&location).await.map(|_| ()) });
+    }
+    for opened in openings.join_all().await {
+        opened.unwrap();
+    }
+    let store = Store::open(&location).await.unwrap();
+    assert!(store.runs().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_schema_is_brought_up_to_date_once() {
+    for (_folder, location, store) in stores("schema").await {
+        let id = store.add_trace(&trace()).await.unwrap();
+        store.close().await;
+        let again = Store::open(&location).await.unwrap();
+        assert_eq!(again.trace(&id).await.unwrap().answer["text"], "7.4%");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.db");
+    std::fs::write(&path, "shopping list, and nothing like a database at all").unwrap();
+    let error = Store::open(&Location::file(&path))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("notes.db"), "{error}");
+}
+
+#[tokio::test]
+async fn traces_page_and_feedback_needs_its_trace() {
+    for (_folder, _, store) in stores("traces").await {
+        let mut names = Vec::new();
+        for _ in 0..5 {
+            names.push(store.add_trace(&trace()).await.unwrap());
+        }
+        let mut seen = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = store.traces_after(&after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.id);
+            seen.extend(page.into_iter().map(|trace| trace.id));
+        }
+        names.sort();
+        assert_eq!(seen, names);
+        let feedback = NewFeedback {
+            trace_id: names[0].clone(),
+            rating: -1,
+            correction: Some("7.5%".to_owned()),
+            comment: None,
+            author: Some("ann".to_owned()),
+        };
+        store.add_feedback(&feedback).await.unwrap();
+        assert_eq!(
+            store.feedback_on(&names[0]).await.unwrap()[0]
+                .correction
+                .as_deref(),
+            Some("7.5%")
+        );
+        assert_eq!(store.feedback_after("", 10).await.unwrap().len(), 1);
+        let lost = NewFeedback {
+            trace_id: "nothing".to_owned(),
+            ..feedback.clone()
+        };
+        assert!(matches!(
+            store.add_feedback(&lost).await,
+            Err(StoreError::Missing { .. })
+        ));
+        let wild = NewFeedback {
+            rating: 5,
+            ..feedback
+        };
+        assert!(matches!(
+            store.add_feedback(&wild).await,
+            Err(StoreError::Invalid(_))
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn messages_at_once_all_get_a_place() {
+    for (_folder, _, store) in stores("conversations").await {
+        let talk = store.begin_conversation("3M", Some("ann")).await.unwrap();
+        let mut writers = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let (store, id) = (store.clone(), talk.id.clone());
+            writers.spawn(async move {
+                let message = NewMessage {
+                    role: Speaker::User,
+                    content: number.to_string(),
+                    trace_id: None,
+                };
+                store.add_message(&id, &message).await.unwrap().position
+            });
+        }
+        let mut places = writers.join_all().await;
+        places.sort_unstable();
+        assert_eq!(places, (0..8).collect::<Vec<i64>>());
+        assert_eq!(store.messages(&talk.id).await.unwrap().len(), 8);
+        let message = NewMessage {
+            role: Speaker::Assistant,
+            content: String::new(),
+            trace_id: None,
+        };
+        assert!(matches!(
+            store.add_message("nobody", &message).await,
+            Err(StoreError::Missing { .. })
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_has_one_taker_and_a_bounded_number_of_tries() {
+    for (_folder, _, store) in stores("jobs").await {
+        let new = NewJob {
+            kind: "eval".to_owned(),
+            payload: json!({"suite": "x"}),
+            dedup_key: Some("x".to_owned()),
+            attempts_max: 2,
+        };
+        let job = store.add_job(&new).await.unwrap();
+        assert_eq!(store.add_job(&new).await.unwrap().id, job.id);
+        let mut takers = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let store = store.clone();
+            takers.spawn(async move { store.take_job("eval", 60_000).await.unwrap() });
+        }
+        let taken: Vec<_> = takers.join_all().await.into_iter().flatten().collect();
+        assert_eq!(taken.len(), 1);
+        let first = &taken[0];
+        assert!(store.tell_progress(first, 0.5, 60_000).await.unwrap());
+        assert!(store.end_job(first, Err("disk full"), 0).await.unwrap());
+        // What was given back is not the first taker's any more.
+        assert!(!store.end_job(first, Ok(&Value::Null), 0).await.unwrap());
+        // The second taker vanishes: its lease is over at once, and its tries are used up.
+        let second = store.take_job("eval", -1).await.unwrap().unwrap();
+        assert_eq!(second.attempts, 2);
+        while now_ms() <= second.lease_ms.unwrap() {}
+        assert!(store.take_job("eval", 60_000).await.unwrap().is_none());
+        assert_eq!(store.job(&job.id).await.unwrap().state, JobState::Dead);
+        // A cancelled one tells its worker so.
+        let other = NewJob {
+            dedup_key: None,
+            ..new
+        };
+        store.add_job(&other).await.unwrap();
+        let running = store.take_job("eval", 60_000).await.unwrap().unwrap();
+        assert!(store.cancel_job(&running.id).await.unwrap());
+        assert!(!store.tell_progress(&running, 0.9, 60_000).await.unwrap());
+        assert!(!store.cancel_job(&running.id).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn only_hashes_of_keys_are_kept_and_a_revoked_one_opens_nothing() {
+    for (_folder, _, store) in stores("keys").await {
+        let hash = "ab".repeat(32);
+        assert!(store.add_key("laptop", "my-secret-key").await.is_err());
+        let key = store.add_key("laptop", &hash).await.unwrap();
+        assert!(store.add_key("twin", &hash).await.is_err());
+        assert_eq!(store.use_key(&hash).await.unwrap().unwrap().id, key.id);
+        assert!(store.keys().await.unwrap()[0].last_used_ms.is_some());
+        assert!(store.revoke_key(&key.id).await.unwrap());
+        assert!(!store.revoke_key(&key.id).await.unwrap());
+        assert!(store.use_key(&hash).await.unwrap().is_none());
+    }
+}
+
+/// Not a test by itself: the process that the next test kills.
+#[test]
+fn a_writer_to_be_killed() {
+    let Some(path) = std::env::var_os("FOOTNOTE_STORE_VICTIM") else {
+        return;
+    };
+    let db = BlockingStore::open(&Location::file(path)).unwrap();
+    db.wait(db.store().begin_run(&run("r", i64::MAX))).unwrap();
+    for row in 0.. {
+        let calls = [call("one"), call("two"), call("three")];
+        db.wait(db.store().add_item(&item("r", row), &calls, None))
+            .unwrap();
+        println!("kept {row}");
+    }
+}
+
+#[test]
+fn a_killed_writer_leaves_whole_items_and_no_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("footnote.db");
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_writer_to_be_killed", "--nocapture"])
+        .env("FOOTNOTE_STORE_VICTIM", &path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let told = BufReader::new(victim.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .filter(|line| line.contains("kept "))
+        .take(25)
+        .count();
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert_eq!(told, 25);
+    let db = BlockingStore::open(&Location::file(&path)).unwrap();
+    let rows = db.wait(db.store().rows_done("r")).unwrap();
+    let count = i64::try_from(rows.len()).unwrap();
+    assert!(count >= 25, "{count} of at least 25 told items are there");
+    assert_eq!(rows, (0..count).collect::<BTreeSet<i64>>());
+    for row in rows {
+        assert_eq!(db.wait(db.store().calls("r", row)).unwrap().len(), 3);
+    }
+    // And the next writer writes.
+    let item = item("r", count);
+    assert!(db.wait(db.store().add_item(&item, &[], None)).unwrap());
+}
