@@ -6,7 +6,7 @@ mod agent;
 mod answer;
 pub mod calc;
 mod checker;
-mod doctype;
+pub mod doctype;
 mod error;
 mod event;
 pub mod features;
@@ -26,7 +26,7 @@ pub use answer::{
     Trace, Working,
 };
 pub use checker::{Evidence, Verdict, check_statement, locate};
-pub use doctype::{DocTypeRanker, DocTypeRanking, FixedOrder};
+pub use doctype::{DocTypeRanker, DocTypeRanking, FixedOrder, LearnedOrder, RandomOrder};
 pub use error::AgentError;
 pub use event::{Event, PassageShown, Step};
 pub use model_ranker::ModelRanker;

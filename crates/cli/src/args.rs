@@ -2,9 +2,15 @@
 //!
 //! Only shapes and texts; what a command does is in `commands`.
 
+mod eval;
+mod train;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
+pub use train::TrainDocTypesArgs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -73,7 +79,7 @@ pub enum Command {
     /// Fit a ranker on labelled records
     #[command(subcommand)]
     Train(TrainCommand),
-    /// Score predictions against a dataset's labels
+    /// Run, score and report evaluations
     #[command(subcommand)]
     Eval(EvalCommand),
     /// Say what is set up, what is missing, and the command that mends it
@@ -359,7 +365,9 @@ pub struct RetrieveArgs {
 pub enum RankCommand {
     /// Order the five document types for each question
     #[command(
-        after_help = "Example:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl"
+        after_help = "Examples:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl\n  \
+        footnote rank doc-types --dataset dev.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
+        Rankers: fixed, random, model, learned:DIR."
     )]
     DocTypes(RankArgs),
     /// Order the chunks of each question's document
@@ -396,6 +404,13 @@ pub enum TrainCommand {
         footnote rank passages --dataset chunks_eval.jsonl --ranker learned:my-ranker --out p.jsonl"
     )]
     Passages(TrainPassagesArgs),
+    /// Fit a ranker of document types on labelled questions; `ask` uses it when it is in the home folder
+    #[command(
+        after_help = "Example:\n  footnote train doc-types --dataset dev.jsonl --out my-ranker\n  \
+        footnote rank doc-types --dataset eval.jsonl --ranker learned:my-ranker --out p.jsonl\n\n\
+        Without --out the ranker is written to HOME/doc-types, where `ask` finds it."
+    )]
+    DocTypes(TrainDocTypesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -437,45 +452,6 @@ pub struct RankArgs {
     /// Where to write the predictions
     #[arg(long, value_name = "P.jsonl")]
     pub out: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum EvalCommand {
-    /// Metrics with confidence intervals, and paired differences to another run
-    #[command(
-        after_help = "Example:\n  footnote eval score --task pages --dataset questions.jsonl --predictions p.jsonl --against bm25.jsonl --json"
-    )]
-    Score(ScoreArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ScoreArgs {
-    /// What was predicted
-    #[arg(long, value_enum)]
-    pub task: TaskName,
-    /// The dataset with its labels
-    #[arg(long, value_name = "F")]
-    pub dataset: PathBuf,
-    /// The predictions
-    #[arg(long, value_name = "P")]
-    pub predictions: PathBuf,
-    /// Another run over the same dataset to compare with
-    #[arg(long, value_name = "P2")]
-    pub against: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Tasks that can be scored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TaskName {
-    /// Order of the five document types
-    DocTypes,
-    /// Order of a document's chunks
-    Passages,
-    /// Pages of a corpus
-    Pages,
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ impl Home {
         self.0.join("corpus")
     }
 
+    /// The document-type ranker that the user trained, if any.
+    pub fn doc_type_ranker(&self) -> PathBuf {
+        self.0.join("doc-types")
+    }
+
     /// Files downloaded from EDGAR.
     pub fn edgar(&self) -> PathBuf {
         self.0.join("edgar")

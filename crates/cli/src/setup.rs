@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use footnote_agent::{Agent, DocTypeRanker, ModelRanker};
+use footnote_agent::{Agent, DocTypeRanker, LearnedOrder, ModelRanker};
 use footnote_engine::{LanguageModel, catalogue};
 use footnote_index::{Corpus, SearchBackend};
 use include_dir::{Dir, include_dir};
@@ -36,6 +36,12 @@ pub fn corpus(context: &Context) -> anyhow::Result<Corpus> {
 pub fn agent(model: Option<&str>, context: &Context) -> anyhow::Result<Agent> {
     announce(model, context)?;
     let answering = language_model(model, context)?;
+    let trained = context.home.doc_type_ranker();
+    if trained.is_dir() {
+        let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
+        let ranker = LearnedOrder::open(&trained)?;
+        return Ok(Agent::new(corpus, answering, Arc::new(ranker)));
+    }
     let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
     // The smaller model of the pair orders the document types; a model that was asked for by name
     // does everything itself.

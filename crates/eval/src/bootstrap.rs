@@ -31,6 +31,25 @@ pub struct PairedDifference {
     pub p: f64,
 }
 
+/// Mean of `values` with its interval; questions of one named cluster are drawn together.
+///
+/// # Panics
+/// Where values and clusters differ in number, or there are none.
+pub fn interval(values: &[f64], clusters: &[Option<&str>]) -> Interval {
+    assert_eq!(values.len(), clusters.len(), "values and clusters");
+    Clusters::new(clusters.iter().copied()).interval(values)
+}
+
+/// Mean of `ours − theirs` with its interval and test; clusters as in [`interval`].
+///
+/// # Panics
+/// As [`interval`].
+pub fn difference(ours: &[f64], theirs: &[f64], clusters: &[Option<&str>]) -> PairedDifference {
+    assert_eq!(ours.len(), theirs.len(), "values of both runs");
+    assert_eq!(ours.len(), clusters.len(), "values and clusters");
+    Clusters::new(clusters.iter().copied()).difference(ours, theirs)
+}
+
 /// The questions' clusters: sums and sizes are resampled, not single questions.
 pub(crate) struct Clusters(Vec<Vec<usize>>);
 

@@ -31,4 +31,18 @@ pub enum EvalError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Two runs that are not over the same questions.
+    #[error("the two runs are not over the same questions: {0}")]
+    Comparison(String),
+    /// A combination of a suite cannot be run.
+    #[error("{cell}: {reason}")]
+    Cell {
+        /// The combination.
+        cell: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] footnote_store::StoreError),
 }

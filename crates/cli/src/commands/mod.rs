@@ -14,7 +14,7 @@ mod train;
 
 use std::fmt;
 
-use crate::args::{Cli, Command, EvalCommand, RankCommand, TrainCommand};
+use crate::args::{Cli, Command, RankCommand, TrainCommand};
 use crate::home::Home;
 use crate::output::{Outcome, Output};
 
@@ -57,7 +57,8 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Outcome> {
         Command::Rank(RankCommand::DocTypes(args)) => rank::doc_types(&args, &context),
         Command::Rank(RankCommand::Passages(args)) => rank::passages::run(&args, &context),
         Command::Train(TrainCommand::Passages(args)) => train::passages(&args, &context),
-        Command::Eval(EvalCommand::Score(args)) => eval::score(&args, &context),
+        Command::Train(TrainCommand::DocTypes(args)) => train::doc_types(&args, &context),
+        Command::Eval(command) => eval::run(&command, &context),
         Command::Doctor(flag) => doctor::run(&flag, &context),
     }
 }

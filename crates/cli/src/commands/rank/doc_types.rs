@@ -1,6 +1,8 @@
 //! `rank doc-types`: the candidates of a FinAgentBench dataset ordered by a ranker.
 
-use footnote_agent::{DocTypeRanker, FixedOrder};
+use std::path::Path;
+
+use footnote_agent::{DocTypeRanker, FixedOrder, LearnedOrder, RandomOrder};
 use footnote_eval::finagentbench::{PromptKind, read_records};
 use serde_json::json;
 
@@ -14,10 +16,15 @@ pub fn run(args: &RankArgs, context: &Context) -> anyhow::Result<Outcome> {
     let output = &context.output;
     let ranker: Box<dyn DocTypeRanker> = match args.ranker.as_str() {
         "fixed" => Box::new(FixedOrder::default()),
+        "random" => Box::new(RandomOrder(0)),
         "model" => setup::doc_type_ranker(args.model.as_deref(), context)?,
-        other => {
-            return Err(Usage(format!("no ranker {other:?}; there are fixed and model")).into());
-        }
+        other => match other.strip_prefix("learned:") {
+            Some(folder) => Box::new(LearnedOrder::open(Path::new(folder))?),
+            None => {
+                let known = "fixed, random, model and learned:DIR";
+                return Err(Usage(format!("no ranker {other:?}; there are {known}")).into());
+            }
+        },
     };
     let total = read_records(&args.dataset)?.count() as u64;
     let mut out = Written::create(&args.out)?;

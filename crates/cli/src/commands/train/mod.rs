@@ -1,5 +1,8 @@
 //! `train`: rankers fitted on labelled records, one module a task.
 
+mod doc_types;
+mod hashing;
 mod passages;
 
+pub use doc_types::run as doc_types;
 pub use passages::run as passages;

@@ -5,20 +5,17 @@
 //! measures of a chunk is kept in memory.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use footnote_agent::rank::passage::{
     CrossValidation, Example, Feature, Features, FitOptions, Measurer, Training, fit, save,
     starting_weights,
 };
 use footnote_eval::finagentbench::{PromptKind, Record, read_records};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
+use super::hashing::{hash_of, name_of};
 use crate::args::TrainPassagesArgs;
 use crate::commands::Context;
 use crate::output::Outcome;
@@ -211,38 +208,4 @@ fn kept(features: &[Features], grades: &[u32]) -> Vec<usize> {
     kept.extend(rest.into_iter().step_by(step));
     kept.sort_unstable();
     kept
-}
-
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
-}
-
-fn hash_of(path: &Path) -> anyhow::Result<String> {
-    let unreadable = || format!("cannot read {}", path.display());
-    let mut hash = Sha256::new();
-    io::copy(
-        &mut File::open(path).with_context(unreadable)?,
-        &mut Hashed(&mut hash),
-    )
-    .with_context(unreadable)?;
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
-}
-
-/// Lets bytes be copied into a hash.
-struct Hashed<'a>(&'a mut Sha256);
-
-impl io::Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

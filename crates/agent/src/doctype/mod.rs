@@ -1,7 +1,13 @@
 //! Stage 1: which kinds of document are likeliest to answer a question.
 //!
-//! No document is read here, and no label is trained in: an order known beforehand, and what the
-//! model itself thinks likely.
+//! No document is read here. The orders are one known beforehand, one drawn at random, what the model
+//! itself thinks likely, and what labelled questions taught.
+
+mod learned;
+mod ridge;
+pub mod wording;
+
+pub use learned::{LabelledQuestion, LearnedOrder, Settings, TrainedOn, tfidf_ridge};
 
 use footnote_filings::DocType;
 use serde::{Deserialize, Serialize};
@@ -87,5 +93,32 @@ impl DocTypeRanker for FixedOrder {
             order: self.order.to_vec(),
             scores: scores.to_vec(),
         })
+    }
+}
+
+/// Another order for every question, drawn from a seed and the question: what knowing nothing gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RandomOrder(pub u64);
+
+impl DocTypeRanker for RandomOrder {
+    fn name(&self) -> &str {
+        "random"
+    }
+
+    fn rank(&self, question: &str) -> Result<DocTypeRanking, AgentError> {
+        // FNV-1a over the question, then SplitMix64: the same on every machine.
+        let mut state = question
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325 ^ self.0, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        let scores = std::array::from_fn(|_| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        });
+        Ok(DocTypeRanking::from_scores(self.name(), scores))
     }
 }

@@ -6,12 +6,13 @@ use crate::args::{ScoreArgs, TaskName};
 use crate::commands::Context;
 use crate::output::{Outcome, Output};
 
-pub fn score(args: &ScoreArgs, context: &Context) -> anyhow::Result<Outcome> {
+pub fn run(args: &ScoreArgs, context: &Context) -> anyhow::Result<Outcome> {
     let output = &context.output;
     let task = match args.task {
         TaskName::DocTypes => Task::DocTypes,
         TaskName::Passages => Task::Passages,
         TaskName::Pages => Task::Pages,
+        TaskName::Answers => Task::Answers,
     };
     let ours = footnote_eval::score(task, &args.dataset, &args.predictions)?;
     let theirs = match &args.against {
@@ -66,6 +67,16 @@ fn table(report: &Report, output: &Output) -> anyhow::Result<()> {
     }
     if let Some(against) = &report.against {
         output.line(&against.verdict)?;
+    }
+    let leading = report.task.leading_metric();
+    for (name, group) in &report.groups {
+        if let Some(interval) = group.metrics.get(leading) {
+            let [low, high] = interval.ci95;
+            output.line(&format!(
+                "{leading} of {name} ({} questions): {:.4}  [{low:.4}, {high:.4}]",
+                group.n, interval.mean
+            ))?;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,523 @@
+//! A document-type ranker learned from labelled questions: ridge regression of each type's grade on cue
+//! words and, where that helps on wordings not seen, on the words themselves.
+//!
+//! What is saved holds weights, words and counts, never a question. Must not know files of datasets or
+//! metrics beyond the one it chooses its settings by.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use footnote_filings::DocType;
+use serde::{Deserialize, Serialize};
+
+use super::ridge::{self, Fit};
+use super::wording::{self, CUES};
+use crate::{AgentError, DocTypeRanker, DocTypeRanking};
+
+/// The file of a saved ranker in its folder.
+const FILE: &str = "ranker.json";
+/// The version this build reads and writes.
+const FORMAT: u32 = 1;
+/// The largest file read.
+const MAX_BYTES: u64 = 16 << 20;
+/// Most words and pairs that carry a weight.
+const MAX_TERMS: usize = 800;
+/// A term of fewer questions tells nothing.
+const LEAST_QUESTIONS: usize = 3;
+/// Weights of the words beside the cues, and penalties, that the settings are chosen from.
+const TERM_SHARES: [f64; 3] = [0.0, 0.1, 0.4];
+const PENALTIES: [f64; 3] = [2.0, 4.0, 8.0];
+const INNER_FOLDS: usize = 5;
+
+/// A labelled question to learn from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledQuestion {
+    /// Its text.
+    pub question: String,
+    /// Grade of each type in the order of [`DocType::ALL`]; larger is more useful.
+    pub grades: [u32; 5],
+}
+
+/// What a ranker was learned from, saved beside its weights.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainedOn {
+    /// File names of the datasets.
+    pub datasets: Vec<String>,
+    /// Their SHA-256, in hexadecimal.
+    pub sha256: Vec<String>,
+    /// Questions learned from.
+    pub questions: usize,
+    /// Records left out.
+    pub left_out: usize,
+    /// Companies that the questions name.
+    pub companies: usize,
+    /// Wordings among them, companies aside.
+    pub templates: usize,
+    /// What to mind before the ranker is passed on.
+    pub licence_note: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Saved {
+    format: u32,
+    cues: Vec<String>,
+    terms: Vec<Term>,
+    /// One row a cue, then one a term; one number a type.
+    weights: Vec<Vec<f64>>,
+    offset: Vec<f64>,
+    settings: Settings,
+    trained_on: TrainedOn,
+    /// What cross-validation said, as the trainer reports it.
+    report: serde_json::Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Term {
+    text: String,
+    /// Inverse document frequency, times the share of the words.
+    factor: f64,
+}
+
+/// How the words were weighed and the weights held small.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Mean square of a question's words beside that of its cues.
+    pub term_share: f64,
+    /// Squared penalty.
+    pub penalty: f64,
+}
+
+/// Orders kinds of document by what labelled questions taught.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnedOrder {
+    saved: Saved,
+}
+
+impl LearnedOrder {
+    /// Learns from `questions`, settings chosen by cross-validation over wordings within them.
+    ///
+    /// # Errors
+    /// [`AgentError::Ranker`] for fewer than ten questions.
+    pub fn fit(questions: &[LabelledQuestion]) -> Result<LearnedOrder, AgentError> {
+        if questions.len() < 10 {
+            return Err(broken(
+                format!(
+                    "{} labelled questions are too few to learn from",
+                    questions.len()
+                ),
+                "give at least 10",
+            ));
+        }
+        let masked: Vec<String> = questions
+            .iter()
+            .map(|q| wording::masked(&q.question))
+            .collect();
+        let groups = wording::templates(&masked);
+        let mut best = (
+            f64::MIN,
+            Settings {
+                term_share: 0.0,
+                penalty: PENALTIES[0],
+            },
+        );
+        for term_share in TERM_SHARES {
+            for penalty in PENALTIES {
+                let settings = Settings {
+                    term_share,
+                    penalty,
+                };
+                let score = inner_score(questions, &masked, &groups, settings);
+                // The plainer settings come first and win ties.
+                if score > best.0 + 1e-9 {
+                    best = (score, settings);
+                }
+            }
+        }
+        let every: Vec<usize> = (0..questions.len()).collect();
+        Ok(fit_with(questions, &masked, &every, best.1))
+    }
+
+    /// Reads a ranker that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`AgentError::Ranker`] where the folder has none, or one this build does not read.
+    pub fn open(folder: &Path) -> Result<LearnedOrder, AgentError> {
+        let file = folder.join(FILE);
+        let fail = |why: String| {
+            broken(
+                format!("{}: {why}", file.display()),
+                "train one with `footnote train doc-types`",
+            )
+        };
+        let size = fs::metadata(&file)
+            .map_err(|error| fail(error.to_string()))?
+            .len();
+        if size > MAX_BYTES {
+            return Err(fail(format!("{size} bytes are no ranker")));
+        }
+        let text = fs::read_to_string(&file).map_err(|error| fail(error.to_string()))?;
+        let saved: Saved = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+        let shape = saved.weights.len() == CUES.len() + saved.terms.len()
+            && saved.weights.iter().all(|row| row.len() == 5)
+            && saved.offset.len() == 5
+            && saved
+                .cues
+                .iter()
+                .map(String::as_str)
+                .eq(CUES.iter().map(|cue| cue.name));
+        let finite = saved
+            .weights
+            .iter()
+            .flatten()
+            .chain(&saved.offset)
+            .chain(saved.terms.iter().map(|term| &term.factor))
+            .all(|number| number.is_finite());
+        if saved.format != FORMAT || !shape || !finite {
+            return Err(fail("it is damaged or of another version".to_owned()));
+        }
+        Ok(LearnedOrder { saved })
+    }
+
+    /// Writes the ranker into `folder`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`AgentError::Ranker`] where the folder cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), AgentError> {
+        let fail = |error: std::io::Error| {
+            broken(
+                format!("cannot write {}: {error}", folder.display()),
+                "choose another folder with --out",
+            )
+        };
+        fs::create_dir_all(folder).map_err(fail)?;
+        let text = serde_json::to_string_pretty(&self.saved)
+            .map_err(|error| fail(std::io::Error::other(error)))?;
+        let draft = folder.join(format!("{FILE}.part"));
+        fs::write(&draft, text + "\n").map_err(fail)?;
+        fs::rename(&draft, folder.join(FILE)).map_err(fail)
+    }
+
+    /// The same ranker with what it was learned from and how it did.
+    #[must_use]
+    pub fn with_record(mut self, trained_on: TrainedOn, report: serde_json::Value) -> LearnedOrder {
+        self.saved.trained_on = trained_on;
+        self.saved.report = report;
+        self
+    }
+
+    /// What it was learned from.
+    pub fn trained_on(&self) -> &TrainedOn {
+        &self.saved.trained_on
+    }
+
+    /// The settings that were chosen.
+    pub fn settings(&self) -> Settings {
+        self.saved.settings
+    }
+
+    /// Expected grade of each type in the order of [`DocType::ALL`], as a share of the highest.
+    pub fn scores(&self, question: &str) -> [f64; 5] {
+        let features = features(&wording::masked(question), &self.saved.terms);
+        let mut scores = [0.0; 5];
+        for (kind, score) in scores.iter_mut().enumerate() {
+            *score = self.saved.offset[kind]
+                + features
+                    .iter()
+                    .zip(&self.saved.weights)
+                    .map(|(feature, weight)| feature * weight[kind])
+                    .sum::<f64>();
+        }
+        scores
+    }
+}
+
+impl DocTypeRanker for LearnedOrder {
+    fn name(&self) -> &str {
+        "learned"
+    }
+
+    fn rank(&self, question: &str) -> Result<DocTypeRanking, AgentError> {
+        Ok(DocTypeRanking::from_scores(
+            self.name(),
+            self.scores(question),
+        ))
+    }
+}
+
+/// Question-only TF-IDF ridge, the yardstick of learned rankers: the words alone, lightly held.
+///
+/// # Errors
+/// As [`LearnedOrder::fit`].
+pub fn tfidf_ridge(questions: &[LabelledQuestion]) -> Result<LearnedOrder, AgentError> {
+    let masked: Vec<String> = questions
+        .iter()
+        .map(|q| wording::masked(&q.question))
+        .collect();
+    let every: Vec<usize> = (0..questions.len()).collect();
+    let mut fitted = fit_with(
+        questions,
+        &masked,
+        &every,
+        Settings {
+            term_share: 1e6,
+            penalty: 5e5,
+        },
+    );
+    // The cues stay out of it altogether.
+    for weight in fitted.saved.weights.iter_mut().take(CUES.len()) {
+        weight.fill(0.0);
+    }
+    Ok(fitted)
+}
+
+fn broken(reason: String, mend: &str) -> AgentError {
+    AgentError::Ranker {
+        ranker: "learned".to_owned(),
+        reason,
+        mend: mend.to_owned(),
+    }
+}
+
+fn features(masked: &str, terms: &[Term]) -> Vec<f64> {
+    let mut features = wording::cues(masked);
+    if terms.is_empty() {
+        return features;
+    }
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for term in wording::terms(masked) {
+        *counts.entry(term).or_default() += 1;
+    }
+    features.extend(terms.iter().map(|term| {
+        let count = counts.get(&term.text).copied().unwrap_or(0);
+        if count == 0 {
+            0.0
+        } else {
+            (1.0 + (count as f64).ln()) * term.factor
+        }
+    }));
+    features
+}
+
+fn fit_with(
+    questions: &[LabelledQuestion],
+    masked: &[String],
+    chosen: &[usize],
+    settings: Settings,
+) -> LearnedOrder {
+    let terms = if settings.term_share > 0.0 {
+        vocabulary(masked, chosen, settings.term_share)
+    } else {
+        Vec::new()
+    };
+    let table: Vec<Vec<f64>> = chosen
+        .iter()
+        .map(|&at| features(&masked[at], &terms))
+        .collect();
+    let targets: Vec<Vec<f64>> = chosen
+        .iter()
+        .map(|&at| {
+            let grades = questions[at].grades;
+            let most = grades.iter().max().copied().unwrap_or(0).max(1);
+            grades
+                .iter()
+                .map(|&grade| f64::from(grade) / f64::from(most))
+                .collect()
+        })
+        .collect();
+    // The penalty is in units of the cues' spread, so that it means the same for any dataset.
+    let spread = cue_spread(&table);
+    let Fit { weights, offset } = ridge::fit(&table, &targets, settings.penalty * spread);
+    LearnedOrder {
+        saved: Saved {
+            format: FORMAT,
+            cues: CUES.iter().map(|cue| cue.name.to_owned()).collect(),
+            terms,
+            weights,
+            offset,
+            settings,
+            trained_on: TrainedOn::default(),
+            report: serde_json::Value::Null,
+        },
+    }
+}
+
+/// Mean square of the centred cues of a question.
+fn cue_spread(table: &[Vec<f64>]) -> f64 {
+    let rows = table.len() as f64;
+    let variance = |cue: usize| {
+        let mean = table.iter().map(|row| row[cue]).sum::<f64>() / rows;
+        table
+            .iter()
+            .map(|row| (row[cue] - mean).powi(2))
+            .sum::<f64>()
+            / rows
+    };
+    (0..CUES.len()).map(variance).sum::<f64>().max(1e-6)
+}
+
+/// The terms of enough of the chosen questions, the commonest first, with factors that give a question's
+/// terms about `share` times the mean square of its cues.
+fn vocabulary(masked: &[String], chosen: &[usize], share: f64) -> Vec<Term> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for &at in chosen {
+        let mut terms = wording::terms(&masked[at]);
+        terms.sort_unstable();
+        terms.dedup();
+        for term in terms {
+            *seen.entry(term).or_default() += 1;
+        }
+    }
+    let mut kept: Vec<(String, usize)> = seen
+        .into_iter()
+        .filter(|(_, count)| *count >= LEAST_QUESTIONS)
+        .collect();
+    kept.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    kept.truncate(MAX_TERMS);
+    let questions = chosen.len() as f64;
+    let mut terms: Vec<Term> = kept
+        .into_iter()
+        .map(|(text, count)| Term {
+            text,
+            factor: (1.0 + questions / (1.0 + count as f64)).ln(),
+        })
+        .collect();
+    let table: Vec<Vec<f64>> = chosen
+        .iter()
+        .map(|&at| features(&masked[at], &terms))
+        .collect();
+    let square = table
+        .iter()
+        .map(|row| {
+            row[CUES.len()..]
+                .iter()
+                .map(|value| value * value)
+                .sum::<f64>()
+        })
+        .sum::<f64>()
+        / questions;
+    let scale = (share * cue_spread(&table) / square.max(1e-9)).sqrt();
+    for term in &mut terms {
+        term.factor *= scale;
+    }
+    terms
+}
+
+/// Mean nDCG@5 over wordings left out, each group in the fold of its number.
+fn inner_score(
+    questions: &[LabelledQuestion],
+    masked: &[String],
+    groups: &[usize],
+    settings: Settings,
+) -> f64 {
+    let mut sum = 0.0;
+    for fold in 0..INNER_FOLDS {
+        let (test, train): (Vec<usize>, Vec<usize>) =
+            (0..questions.len()).partition(|&at| groups[at] % INNER_FOLDS == fold);
+        if train.is_empty() {
+            continue;
+        }
+        let fitted = fit_with(questions, masked, &train, settings);
+        for at in test {
+            let scores = fitted.scores(&questions[at].question);
+            sum += ndcg(
+                &questions[at].grades,
+                &DocTypeRanking::from_scores("", scores).order,
+            );
+        }
+    }
+    sum / questions.len() as f64
+}
+
+/// nDCG over the five types with gain `2^grade − 1` (FinAgentBench's own definition).
+fn ndcg(grades: &[u32; 5], order: &[DocType]) -> f64 {
+    let sum = |grades: &mut dyn Iterator<Item = u32>| {
+        grades
+            .enumerate()
+            .map(|(place, grade)| (f64::from(grade).exp2() - 1.0) / (place as f64 + 2.0).log2())
+            .sum::<f64>()
+    };
+    let mut sorted = *grades;
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let ideal = sum(&mut sorted.into_iter());
+    if ideal > 0.0 {
+        sum(&mut order.iter().map(|kind| grades[kind.index()])) / ideal
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Invented questions whose type follows from what they ask about.
+    fn invented() -> Vec<LabelledQuestion> {
+        let kinds = [
+            (
+                "How is the board's compensation committee composed at",
+                [4, 2, 0, 0, 1],
+            ),
+            (
+                "What guidance did analysts hear on the call of",
+                [0, 1, 2, 0, 4],
+            ),
+            (
+                "What risk factors and segment revenue does the year bring for",
+                [0, 4, 2, 0, 1],
+            ),
+        ];
+        let companies = ["Aquillon", "Brantham", "Cindervale", "Dornwick", "Eskmoor"];
+        kinds
+            .iter()
+            .flat_map(|(text, grades)| {
+                companies.iter().map(move |company| LabelledQuestion {
+                    question: format!("{text} {company}?"),
+                    grades: *grades,
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_learned_ranks_and_survives_the_disk() {
+        let learned = LearnedOrder::fit(&invented()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        learned.save(folder.path()).unwrap();
+        let read = LearnedOrder::open(folder.path()).unwrap();
+        assert_eq!(read, learned);
+        let first = |question: &str| read.rank(question).unwrap().order[0];
+        assert_eq!(
+            first("Who sits on the compensation committee of Foxholt's board?"),
+            DocType::Def14a
+        );
+        assert_eq!(
+            first("What guidance did Foxholt's analysts ask about?"),
+            DocType::Earnings
+        );
+        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(
+            !text.contains("Aquillon") && !text.contains("aquillon"),
+            "no company is learned"
+        );
+    }
+
+    #[test]
+    fn a_damaged_ranker_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = LearnedOrder::open(folder.path()).unwrap_err().to_string();
+        assert!(missing.contains("footnote train doc-types"), "{missing}");
+        let learned = LearnedOrder::fit(&invented()).unwrap();
+        learned.save(folder.path()).unwrap();
+        let file = folder.path().join(FILE);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("\"format\": 1", "\"format\": 9")).unwrap();
+        let error = LearnedOrder::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("another version"), "{error}");
+    }
+
+    #[test]
+    fn too_few_questions_are_refused() {
+        assert!(LearnedOrder::fit(&invented()[..9]).is_err());
+    }
+}

@@ -1,0 +1,275 @@
+//! What answers the questions of a suite's cells: rankers, retrieval and the agent, built from their
+//! names.
+//!
+//! Models and the corpus are opened once a cell and shared; rankers are built once a worker, around that
+//! worker's watched model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use footnote_agent::rank::passage::{Choice, PassageRanker, order};
+use footnote_agent::retrieve::Retriever;
+use footnote_agent::{
+    Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker, Question, RandomOrder,
+};
+use footnote_engine::cache::CachePolicy;
+use footnote_engine::{LanguageModel, LocalModel, LocalOptions, catalogue};
+use footnote_eval::{Bench, Cell, OpenCell, Outcome, PageHit, Posed, Task, Watch, Worker};
+use footnote_filings::DocType;
+use footnote_index::{Corpus, Filter, SearchBackend};
+use footnote_store::NewTrace;
+use serde_json::{Map, Value, json};
+
+use crate::commands::Context;
+use crate::setup;
+
+/// The bench of this program.
+pub struct Rankers<'a>(pub &'a Context);
+
+/// Whether a ranker asks a language model, or why there is none of this name.
+pub fn asks_model(task: Task, ranker: &str) -> Result<bool, String> {
+    let doc_types = |none: bool| match ranker {
+        "fixed" | "random" => Ok(none),
+        "model" => Ok(true),
+        learned if learned.starts_with("learned:") => Ok(none),
+        other => Err(format!(
+            "no ranker {other:?} of document types; there are fixed, random, model and learned:DIR"
+        )),
+    };
+    match task {
+        Task::DocTypes => doc_types(false),
+        // The agent asks its model whatever orders the document types.
+        Task::Answers => doc_types(true),
+        Task::Pages if ranker == "agent" => Ok(false),
+        Task::Pages => Err(format!(
+            "no ranker {ranker:?} of pages; there is agent, what `footnote retrieve` does"
+        )),
+        Task::Passages => Choice::parse(ranker)
+            .map(|choice| choice.needs_model())
+            .map_err(|error| error.to_string()),
+    }
+}
+
+/// The cache policy of a name.
+pub fn cache_policy(name: &str) -> Result<CachePolicy, String> {
+    let known = [CachePolicy::Full];
+    known
+        .into_iter()
+        .find(|policy| policy.name() == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|policy| policy.name()).collect();
+            format!(
+                "no cache policy {name:?} in this build; there is {}",
+                names.join(", ")
+            )
+        })
+}
+
+/// Refuses a policy that this build does not have, before anything is run.
+pub fn check_policies(cell: &Cell) -> Result<(), String> {
+    if cell.model.is_none() {
+        return Ok(());
+    }
+    cache_policy(&cell.cache)?;
+    match cell.compression.as_str() {
+        "none" => Ok(()),
+        other => Err(format!(
+            "no compression policy {other:?} in this build; there is none"
+        )),
+    }
+}
+
+struct Opened {
+    cell: Cell,
+    model: Option<Arc<dyn LanguageModel>>,
+    corpus: Option<Arc<Corpus>>,
+}
+
+impl Bench for Rankers<'_> {
+    fn open(&self, cell: &Cell) -> Result<Box<dyn OpenCell>, String> {
+        let model = match &cell.model {
+            Some(name) => Some(open_model(name, cell, self.0)?),
+            None => None,
+        };
+        let corpus = match cell.task {
+            Task::Pages | Task::Answers => Some(Arc::new(
+                setup::corpus(self.0).map_err(|error| format!("{error:#}"))?,
+            )),
+            Task::DocTypes | Task::Passages => None,
+        };
+        Ok(Box::new(Opened {
+            cell: cell.clone(),
+            model,
+            corpus,
+        }))
+    }
+}
+
+fn open_model(
+    name: &str,
+    cell: &Cell,
+    context: &Context,
+) -> Result<Arc<dyn LanguageModel>, String> {
+    let path =
+        catalogue::resolve(name, &context.home.models()).map_err(|error| error.to_string())?;
+    let options = LocalOptions {
+        cache: cache_policy(&cell.cache)?,
+        ..LocalOptions::default()
+    };
+    let model = LocalModel::open(&path, options).map_err(|error| error.to_string())?;
+    Ok(Arc::new(model))
+}
+
+impl Opened {
+    fn watched(&self, watch: &Watch) -> Result<Arc<dyn LanguageModel>, String> {
+        let model = self.model.as_ref().ok_or("the suite names no model")?;
+        Ok(watch.model(Arc::clone(model)))
+    }
+
+    fn corpus(&self) -> Result<&Arc<Corpus>, String> {
+        self.corpus.as_ref().ok_or_else(|| "no corpus".to_owned())
+    }
+
+    fn doc_types(&self, watch: &Watch) -> Result<Box<dyn DocTypeRanker>, String> {
+        Ok(match self.cell.ranker.as_str() {
+            "fixed" => Box::new(FixedOrder::default()),
+            "random" => Box::new(RandomOrder(0)),
+            learned if learned.starts_with("learned:") => {
+                let folder = learned.trim_start_matches("learned:");
+                let ranker = LearnedOrder::open(Path::new(folder));
+                Box::new(ranker.map_err(|error| error.to_string())?)
+            }
+            _ => {
+                Box::new(ModelRanker::new(self.watched(watch)?).map_err(|error| error.to_string())?)
+            }
+        })
+    }
+}
+
+impl OpenCell for Opened {
+    fn worker(&self, watch: &Watch) -> Result<Box<dyn Worker + '_>, String> {
+        Ok(match self.cell.task {
+            Task::DocTypes => Box::new(DocTypes(self.doc_types(watch)?)),
+            Task::Passages => {
+                let choice = Choice::parse(&self.cell.ranker).map_err(|error| error.to_string())?;
+                let model = if choice.needs_model() {
+                    Some(self.watched(watch)?)
+                } else {
+                    None
+                };
+                let ranker = choice.build(model).map_err(|error| error.to_string())?;
+                Box::new(Passages(ranker))
+            }
+            Task::Pages => {
+                let retriever = Retriever::new(self.corpus()?.as_ref(), &Filter::default())
+                    .map_err(|error| error.to_string())?;
+                Box::new(Pages {
+                    retriever,
+                    k: self.cell.k,
+                })
+            }
+            Task::Answers => {
+                let corpus: Arc<dyn SearchBackend> = Arc::clone(self.corpus()?) as _;
+                let ranker = Arc::from(self.doc_types(watch)?);
+                Box::new(Answers(Agent::new(corpus, self.watched(watch)?, ranker)))
+            }
+        })
+    }
+}
+
+struct DocTypes(Box<dyn DocTypeRanker>);
+
+impl Worker for DocTypes {
+    fn answer(&mut self, question: &Posed) -> Result<Outcome, String> {
+        // The benchmark always lists the five in this order; another list would get another answer.
+        if question.candidates.len() != DocType::ALL.len() {
+            return Err(format!(
+                "{} candidates, not the five document types",
+                question.candidates.len()
+            ));
+        }
+        let ranking = (self.0)
+            .rank(&question.question)
+            .map_err(|error| error.to_string())?;
+        let order: Vec<usize> = ranking.order.iter().map(|kind| kind.index()).collect();
+        let scores: Vec<f64> = order.iter().map(|&index| ranking.scores[index]).collect();
+        Ok(fields(json!({ "ranking": order, "scores": scores })))
+    }
+}
+
+struct Passages(Box<dyn PassageRanker>);
+
+impl Worker for Passages {
+    fn answer(&mut self, question: &Posed) -> Result<Outcome, String> {
+        let texts: Vec<&str> = question.candidates.iter().map(String::as_str).collect();
+        let scores = (self.0)
+            .scores(&question.question, &texts)
+            .map_err(|error| error.to_string())?;
+        let order = order(&scores);
+        let scores: Vec<f32> = order.iter().map(|&index| scores[index]).collect();
+        Ok(fields(json!({ "ranking": order, "scores": scores })))
+    }
+}
+
+struct Pages<'a> {
+    retriever: Retriever<'a>,
+    k: usize,
+}
+
+impl Worker for Pages<'_> {
+    fn answer(&mut self, question: &Posed) -> Result<Outcome, String> {
+        let hits: Vec<PageHit> = self
+            .retriever
+            .pages(&question.question, self.k)
+            .map_err(|error| error.to_string())?
+            .into_iter()
+            .map(|page| PageHit {
+                doc: page.doc,
+                page: page.page,
+                score: f64::from(page.score),
+            })
+            .collect();
+        Ok(fields(json!({ "hits": hits })))
+    }
+}
+
+struct Answers(Agent);
+
+impl Worker for Answers {
+    fn answer(&mut self, question: &Posed) -> Result<Outcome, String> {
+        let text = |error: footnote_agent::AgentError| error.to_string();
+        let asked = Question::new(&question.question).map_err(text)?;
+        let answer = self.0.ask(&asked, &mut |_| {}).map_err(text)?;
+        let unwritable = |error: serde_json::Error| error.to_string();
+        let whole = serde_json::to_value(&answer).map_err(unwritable)?;
+        let events = serde_json::to_value(&answer.trace.events).map_err(unwritable)?;
+        // The trace's row has the events in a column of their own.
+        let mut bare = whole.clone();
+        bare["trace"]["events"] = json!([]);
+        let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let trace = NewTrace {
+            origin: "eval".to_owned(),
+            question: answer.question.clone(),
+            model: answer.trace.model.clone(),
+            answer: bare,
+            events,
+            tokens_in: tokens(answer.trace.tokens_in),
+            tokens_out: tokens(answer.trace.tokens_out),
+            total_ms: answer.trace.total_ms,
+        };
+        let mut outcome = fields(json!({ "answer": whole }));
+        outcome.trace = Some(trace);
+        Ok(outcome)
+    }
+}
+
+fn fields(value: Value) -> Outcome {
+    let prediction = match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    Outcome {
+        prediction,
+        trace: None,
+    }
+}
