@@ -1,4 +1,4 @@
-//! The store by its contract, on SQLite always and on a real Postgres where `FOOTNOTE_TEST_POSTGRES`
+//! The store by its contract, on SQLite always and on a real Postgres where one answers or `FOOTNOTE_TEST_POSTGRES`
 //! names one: concurrent writers, a killed writer, schemas brought up to date twice.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
@@ -14,20 +14,30 @@ use footnote_store::{
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
+/// Where a Postgres for tests usually answers.
+const USUAL_SERVER: &str = "postgres://postgres@127.0.0.1:5432/postgres";
+
 /// A fresh database of each kind that this machine has.
 async fn stores(test: &str) -> Vec<(tempfile::TempDir, Location, Store)> {
     let folder = tempfile::tempdir().unwrap();
     let file = Location::file(folder.path().join("a/b/footnote.db"));
     let store = Store::open(&file).await.unwrap();
     let mut all = vec![(folder, file, store)];
-    let Ok(server) = std::env::var("FOOTNOTE_TEST_POSTGRES") else {
-        footnote_testkit::skip(
-            &format!("{test} on Postgres"),
-            "FOOTNOTE_TEST_POSTGRES names no server, e.g. postgres://postgres@127.0.0.1/postgres",
-        );
-        return all;
+    let named = std::env::var("FOOTNOTE_TEST_POSTGRES").ok();
+    let server = named.as_deref().unwrap_or(USUAL_SERVER);
+    let mut connection = match PgConnection::connect(server).await {
+        Ok(connection) => connection,
+        Err(error) if named.is_none() => {
+            footnote_testkit::skip(
+                &format!("{test} on Postgres"),
+                &format!(
+                    "none answers at {USUAL_SERVER} ({error}); FOOTNOTE_TEST_POSTGRES names another"
+                ),
+            );
+            return all;
+        }
+        Err(error) => panic!("{server}: {error}"),
     };
-    let mut connection = PgConnection::connect(&server).await.unwrap();
     let database = format!("footnote_{}", new_id());
     sqlx::query(sqlx::AssertSqlSafe(format!("create database {database}")))
         .execute(&mut connection)

@@ -485,7 +485,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         learned.save(folder.path()).unwrap();
         let read = LearnedOrder::open(folder.path()).unwrap();
-        assert_eq!(read, learned);
+        assert_eq!(read.trained_on(), learned.trained_on());
+        for question in ["Who sits on the board?", "What was guided for the quarter?"] {
+            for (read, learned) in read.scores(question).iter().zip(learned.scores(question)) {
+                // Decimal digits may cost the last bit.
+                assert!((read - learned).abs() < 1e-12, "{read} for {learned}");
+            }
+        }
         let first = |question: &str| read.rank(question).unwrap().order[0];
         assert_eq!(
             first("Who sits on the compensation committee of Foxholt's board?"),
