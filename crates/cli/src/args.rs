@@ -255,11 +255,9 @@ pub enum EngineCommand {
     )]
     Bench(BenchArgs),
     /// Score a text under a cache policy beside the full cache
-    #[command(
-        after_help = "Examples:\n  \
+    #[command(after_help = "Examples:\n  \
         footnote engine perplexity --model qwen2.5-coder-0.5b --text pages.jsonl.zst --cache xquant4 --json\n  \
-        footnote engine perplexity --model smollm2-135m --text report.txt --cache kv4 --mode decode --max-tokens 2048"
-    )]
+        footnote engine perplexity --model smollm2-135m --text report.txt --cache kv4 --mode decode --max-tokens 2048")]
     Perplexity(PerplexityArgs),
 }
 

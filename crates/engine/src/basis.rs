@@ -334,13 +334,24 @@ mod stored {
     /// Written beside and renamed, so that a crash leaves no half of a file.
     pub(super) fn write(path: &Path, fingerprint: &str, parts: &[Parts]) -> Result<(), String> {
         let bytes = |values: &[f32]| -> Vec<u8> {
-            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect()
         };
         let mut data = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             let width = part.sigma.len();
-            data.push((format!("{index}.keys"), vec![width, width], bytes(&part.keys)));
-            data.push((format!("{index}.values"), vec![width, width], bytes(&part.values)));
+            data.push((
+                format!("{index}.keys"),
+                vec![width, width],
+                bytes(&part.keys),
+            ));
+            data.push((
+                format!("{index}.values"),
+                vec![width, width],
+                bytes(&part.values),
+            ));
             data.push((format!("{index}.sigma"), vec![width], bytes(&part.sigma)));
         }
         let views = data
@@ -360,5 +371,76 @@ mod stored {
                 let _ = std::fs::remove_file(&unfinished);
                 error.to_string()
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::GgmlDType;
+
+    use super::*;
+
+    fn matrix(rows: usize, cols: usize, seed: u64) -> QuantMatrix {
+        let mut state = seed;
+        let bytes: Vec<u8> = (0..rows * cols)
+            .flat_map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                ((state >> 40) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes()
+            })
+            .collect();
+        QuantMatrix::from_ggml(GgmlDType::F32, rows, cols, &bytes).unwrap()
+    }
+
+    /// `X·U_k·Σ·Bᵀ = X·W_k`, with the latents as they are kept: `K·B` and `V·B·Σ⁻¹`.
+    #[test]
+    fn latents_come_back_as_keys_and_values() {
+        let (kv, hidden) = (48, 96);
+        let weights = matrix(kv, hidden, 3);
+        let found = decompose(&[&weights]).unwrap();
+        let gram = found.basis.tr_mul(&found.basis);
+        assert!(
+            (gram - DMatrix::<f64>::identity(kv, kv)).norm() < 1e-10,
+            "B is orthogonal"
+        );
+        assert!(
+            found.sigma.windows(2).all(|pair| pair[0] >= pair[1]),
+            "by falling value"
+        );
+        // U = W·B·Σ⁻¹ is orthonormal, and W = U·Σ·Bᵀ.
+        let mathematical = stacked(&[&weights]).transpose();
+        let sigma = DMatrix::from_diagonal(&nalgebra::DVector::from_vec(found.sigma.clone()));
+        let u = &mathematical * &found.basis * sigma.clone().try_inverse().unwrap();
+        assert!((u.tr_mul(&u) - DMatrix::<f64>::identity(kv, kv)).norm() < 1e-9);
+        assert!((&u * &sigma * found.basis.transpose() - &mathematical).norm() < 1e-9);
+        let layer = Parts {
+            keys: flat(&found.basis),
+            values: flat(&found.basis),
+            sigma: found.sigma.iter().map(|sigma| *sigma as f32).collect(),
+        }
+        .into_layer();
+        let values: Vec<f32> = (0..3 * kv)
+            .map(|i| ((i * 37) % 41) as f32 / 20.0 - 1.0)
+            .collect();
+        let (mut latents, mut back) = (vec![0.0; 3 * kv], vec![0.0; 3 * kv]);
+        layer.to_values.apply(&values, 0..kv, &mut latents, kv);
+        layer.from_values.apply(&latents, 0..kv, &mut back, kv);
+        for (back, value) in back.iter().zip(&values) {
+            assert!((back - value).abs() < 1e-4, "{back} for {value}");
+        }
+    }
+
+    #[test]
+    fn a_projection_of_lower_rank_is_survived() {
+        let row: Vec<f32> = (0..64).map(|i| (i % 7) as f32 - 3.0).collect();
+        let bytes: Vec<u8> = (0..32)
+            .flat_map(|k| row.iter().map(move |x| x * (k % 3) as f32))
+            .flat_map(f32::to_le_bytes)
+            .collect();
+        let weights = QuantMatrix::from_ggml(GgmlDType::F32, 32, 64, &bytes).unwrap();
+        let found = decompose(&[&weights]).unwrap();
+        assert_eq!(found.sigma.iter().filter(|sigma| **sigma > 0.0).count(), 1);
+        assert!(found.sigma.iter().all(|sigma| inverse(*sigma).is_finite()));
     }
 }

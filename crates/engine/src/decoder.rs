@@ -11,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 use crate::EngineError;
 use crate::basis::{Bases, JointBases};
 use crate::cache::{
-    Cache, CachePolicy, CacheShape, LayerRows, LayerView, Plan, PlanParts, Projection, Rotation, Window,
+    Cache, CachePolicy, CacheShape, LayerRows, LayerView, Plan, PlanParts, Projection, Rotation,
+    Window,
 };
 use crate::config::{ModelConfig, RopeLayout};
 use crate::kernels::{
@@ -134,6 +135,14 @@ impl Decoder {
     /// Longest context, in tokens.
     pub fn context(&self) -> usize {
         self.rope.positions()
+    }
+
+    /// How its keys are rotated.
+    pub(crate) fn rotation(&self) -> Rotation<'_> {
+        Rotation {
+            table: &self.rope,
+            style: self.style,
+        }
     }
 
     /// The shapes of its caches.
@@ -291,10 +300,7 @@ impl Decoder {
         );
         let view = LayerView {
             index,
-            rotation: Rotation {
-                table: &self.rope,
-                style: self.style,
-            },
+            rotation: self.rotation(),
             key: projection(&layer.key),
             value: projection(&layer.value),
         };

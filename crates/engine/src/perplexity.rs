@@ -127,9 +127,10 @@ pub fn perplexity(
         let mut pair = Pair {
             decoder,
             full: decoder.full_cache(),
-            policy: plan
-                .as_ref()
-                .map_or_else(|| decoder.full_cache(), |plan| Cache::quantised(Arc::clone(plan))),
+            policy: plan.as_ref().map_or_else(
+                || decoder.full_cache(),
+                |plan| Cache::quantised(Arc::clone(plan)),
+            ),
             scratch: Scratch::default(),
         };
         let chunk = match options.mode {
@@ -187,7 +188,10 @@ impl Pair<'_> {
             outputs: Outputs::Every,
         };
         let mut steps = [step(&mut self.full), step(&mut self.policy)];
-        let Some(rows) = self.decoder.forward(&mut steps, &mut self.scratch, &|| true) else {
+        let Some(rows) = self
+            .decoder
+            .forward(&mut steps, &mut self.scratch, &|| true)
+        else {
             return Sums::default();
         };
         let (full, policy) = rows.split_at(rows.len() / 2);

@@ -217,7 +217,15 @@ mod tests {
         };
         assert_eq!("xquant2+outlier".parse(), Ok(outlier));
         assert_eq!(outlier.to_string(), "xquant2+outlier");
-        for wrong in ["", "kv5", "xquant", "kv4+outlier", "xquant-cl8", "FULL", "kv16"] {
+        for wrong in [
+            "",
+            "kv5",
+            "xquant",
+            "kv4+outlier",
+            "xquant-cl8",
+            "FULL",
+            "kv16",
+        ] {
             let error = wrong.parse::<CachePolicy>().unwrap_err();
             assert!(error.contains("xquant-cl2"), "{error}");
         }

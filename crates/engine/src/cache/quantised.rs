@@ -16,8 +16,9 @@ use half::f16;
 use super::plan::{Keep, Plan, Window};
 use super::{LayerRows, LayerView};
 use crate::kernels::{
-    Bits, CodeRows, CodedKeys, GROUP_TOKENS, KvBlock, OnlineAttention, Form, Parts, Values, group_of,
-    matmul_many, multiply, parallel, put_key, put_value, rebuild_keys, rebuild_values, rope,
+    Bits, CodeRows, CodedKeys, Form, GROUP_TOKENS, KvBlock, OnlineAttention, Parts, Values,
+    group_of, matmul_many, multiply, parallel, put_key, put_value, rebuild_keys, rebuild_values,
+    rope,
 };
 
 /// Groups rebuilt together: what they take stays in the second-level caches, and there is work for
@@ -150,7 +151,13 @@ impl QuantisedCache {
             let layer = &mut self.open[at / GROUP_TOKENS].layers[view.index];
             let slot = at % GROUP_TOKENS;
             let row = token * kv..(token + 1) * kv;
-            put_key(&mut layer.keys, &heads, GROUP_TOKENS, slot, &rotated[row.clone()]);
+            put_key(
+                &mut layer.keys,
+                &heads,
+                GROUP_TOKENS,
+                slot,
+                &rotated[row.clone()],
+            );
             let value = &values[row.clone()];
             if shared {
                 put_row(&mut layer.values, slot, value);
@@ -216,8 +223,11 @@ impl QuantisedCache {
                 // not add up over layers.
                 let mut rebuilt = vec![0.0; source.len()];
                 self.accumulators[absolute].decode(0, &mut rebuilt);
-                let mut delta: Vec<f32> =
-                    source.iter().zip(&rebuilt).map(|(x, before)| x - before).collect();
+                let mut delta: Vec<f32> = source
+                    .iter()
+                    .zip(&rebuilt)
+                    .map(|(x, before)| x - before)
+                    .collect();
                 let mut width = hidden;
                 if let (true, Some(bases)) = (joint, &plan.joint) {
                     let basis = &bases.layers[view.index].to_latents;
@@ -472,7 +482,8 @@ impl QuantisedCache {
             let (key_block, value_block) =
                 unsafe { (key_parts.part(index), value_parts.part(index)) };
             for slot in 0..GROUP_TOKENS {
-                let row = (index * GROUP_TOKENS + slot) * kv..(index * GROUP_TOKENS + slot + 1) * kv;
+                let row =
+                    (index * GROUP_TOKENS + slot) * kv..(index * GROUP_TOKENS + slot + 1) * kv;
                 put_key(key_block, &heads, GROUP_TOKENS, slot, &keys[row.clone()]);
                 put_value(value_block, &heads, GROUP_TOKENS, slot, &values[row]);
             }
@@ -558,7 +569,8 @@ impl QuantisedCache {
             self.len = self.base();
         } else {
             self.len = len;
-            self.open.truncate((len - self.base()).div_ceil(GROUP_TOKENS));
+            self.open
+                .truncate((len - self.base()).div_ceil(GROUP_TOKENS));
         }
         self.accumulators.truncate(self.groups.len());
     }
@@ -730,3 +742,6 @@ fn by_token(values: &[f16], dim: usize, width: usize) -> Vec<f32> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

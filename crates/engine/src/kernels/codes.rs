@@ -157,7 +157,9 @@ impl CodeRows {
         let bytes = code_bytes(self.group, self.bits);
         let first = first * (self.width / self.group);
         let codes = &self.codes[first * bytes..];
-        let groups = codes.chunks_exact(bytes).zip(out.chunks_exact_mut(self.group));
+        let groups = codes
+            .chunks_exact(bytes)
+            .zip(out.chunks_exact_mut(self.group));
         if !self.bits.has_factors() {
             for (codes, out) in groups {
                 for (out, code) in out.iter_mut().zip(codes.chunks_exact(2)) {
@@ -218,7 +220,9 @@ impl Kernel for Encode<'_> {
         let Encode { rows, to } = self;
         let (bits, group) = (to.bits, to.group);
         let bytes = code_bytes(group, bits);
-        let groups = rows.chunks_exact(group).zip(to.codes.chunks_exact_mut(bytes));
+        let groups = rows
+            .chunks_exact(group)
+            .zip(to.codes.chunks_exact_mut(bytes));
         if !bits.has_factors() {
             for (values, codes) in groups {
                 for (code, value) in codes.chunks_exact_mut(2).zip(values) {
@@ -319,13 +323,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Bits; 5] = [
-        Bits::Two,
-        Bits::Three,
-        Bits::Four,
-        Bits::Eight,
-        Bits::Half,
-    ];
+    const ALL: [Bits; 5] = [Bits::Two, Bits::Three, Bits::Four, Bits::Eight, Bits::Half];
 
     proptest! {
         /// Half a step each way, whatever the values, groups and counts of rows.
@@ -393,7 +391,10 @@ mod tests {
         for bits in ALL {
             let mut back = vec![0.0; 64];
             CodeRows::encode(&values, 64, 64, bits).decode(0, &mut back);
-            assert!(back.iter().all(|value| value.is_finite()), "{bits:?}: {back:?}");
+            assert!(
+                back.iter().all(|value| value.is_finite()),
+                "{bits:?}: {back:?}"
+            );
         }
     }
 

@@ -74,7 +74,10 @@ impl Kernel for Product<'_, '_> {
         };
         assert!(a.data.len() >= end(rows, a.stride, inner), "rows of a");
         assert!(b.data.len() >= end(inner, b.stride, cols), "rows of b");
-        assert!(out.len() >= end(rows, out_stride, cols), "rows of the output");
+        assert!(
+            out.len() >= end(rows, out_stride, cols),
+            "rows of the output"
+        );
         if rows == 0 || cols == 0 {
             return;
         }
@@ -308,7 +311,13 @@ mod tests {
 
     #[test]
     fn products_match_the_formula_on_all_heights_and_widths() {
-        for (rows, inner, cols) in [(1, 3, 16), (4, 64, 32), (7, 33, 48), (13, 128, 192), (0, 5, 16)] {
+        for (rows, inner, cols) in [
+            (1, 3, 16),
+            (4, 64, 32),
+            (7, 33, 48),
+            (13, 128, 192),
+            (0, 5, 16),
+        ] {
             let (a, b) = (values(rows * inner, 1), values(inner * cols, 2));
             let want = plain(&a, &b, (rows, inner, cols));
             let mut out = vec![0.0; rows * cols];
@@ -318,8 +327,14 @@ mod tests {
             }
             let before = out.clone();
             let (a, b) = (
-                Rows { data: &a, stride: inner },
-                Rows { data: &b, stride: cols },
+                Rows {
+                    data: &a,
+                    stride: inner,
+                },
+                Rows {
+                    data: &b,
+                    stride: cols,
+                },
             );
             product((rows, inner, cols), a, b, &mut out, cols, true);
             for ((out, before), want) in out.iter().zip(&before).zip(&want) {

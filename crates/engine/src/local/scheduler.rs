@@ -93,7 +93,9 @@ impl Scheduler {
 
     fn start(&mut self, job: Job) {
         let plan = job.plan.clone();
-        let policy = plan.as_ref().map_or(CachePolicy::Full, |plan| plan.policy());
+        let policy = plan
+            .as_ref()
+            .map_or(CachePolicy::Full, |plan| plan.policy());
         let kept = self.kept.find(&job.prompt, policy);
         let sequence = Sequence::start(job, kept, || match plan {
             None => self.decoder.full_cache(),

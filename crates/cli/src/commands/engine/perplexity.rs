@@ -102,7 +102,10 @@ fn text(path: &Path, most: u64) -> anyhow::Result<String> {
     let named = || format!("cannot read {}", path.display());
     if reader.fill_buf().with_context(named)?.first() != Some(&b'{') {
         let mut bytes = Vec::new();
-        reader.take(most).read_to_end(&mut bytes).with_context(named)?;
+        reader
+            .take(most)
+            .read_to_end(&mut bytes)
+            .with_context(named)?;
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     let mut whole = String::new();
