@@ -417,7 +417,7 @@ fn requests_out_of_bounds_are_named() {
 #[test]
 fn each_request_chooses_how_its_context_is_kept() {
     let model = shared_or_skip!();
-    let prompt = [FILING; 12].join("\n");
+    let prompt = [FILING; 24].join("\n");
     let ask = |policy: &str| {
         let mut request = text(&prompt, 12);
         request.cache = Some(policy.parse().unwrap());
