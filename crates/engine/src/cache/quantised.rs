@@ -7,23 +7,24 @@
 //! rebuilt a few groups at a time, right before they are attended to.
 //! This module must not know requests.
 
-use std::cell::RefCell;
+mod group;
+mod rebuild;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use half::f16;
 
+use self::group::{
+    Group, LayerCodes, OpenGroup, add_delta, by_token, encode_rows, in_basis, put_row, transposed,
+    without,
+};
 use super::plan::{Keep, Plan, Window};
 use super::{LayerRows, LayerView};
 use crate::kernels::{
-    Bits, CodeRows, CodedKeys, Form, GROUP_TOKENS, KvBlock, OnlineAttention, Parts, Values,
-    group_of, matmul_many, multiply, parallel, put_key, put_value, rebuild_keys, rebuild_values,
-    rope,
+    CodeRows, GROUP_TOKENS, KvBlock, OnlineAttention, Parts, Values, multiply, parallel, put_key,
+    put_value, rope,
 };
-
-/// Groups rebuilt together: what they take stays in the second-level caches, and there is work for
-/// several threads.
-const WAVE: usize = 8;
 
 /// Codes of one sequence.
 pub struct QuantisedCache {
@@ -35,60 +36,6 @@ pub struct QuantisedCache {
     len: usize,
     /// The input of the layer being walked, as rebuilt, of every closed group: the closed loop's scratch.
     accumulators: Vec<CodeRows>,
-}
-
-/// A closed group.
-struct Group {
-    layers: Vec<LayerCodes>,
-}
-
-/// What is kept of a group in one layer.
-#[derive(Clone)]
-enum LayerCodes {
-    /// Keys by channel, values by token.
-    Pair {
-        keys: CodeRows,
-        /// Channel 0 of the keys as it was.
-        first_channel: Option<Vec<f16>>,
-        values: CodeRows,
-    },
-    /// Inputs or differences by token.
-    Rows(CodeRows),
-}
-
-impl LayerCodes {
-    fn bytes(&self) -> usize {
-        match self {
-            LayerCodes::Pair {
-                keys,
-                first_channel,
-                values,
-            } => {
-                let first = first_channel.as_ref().map_or(0, Vec::len);
-                keys.size_bytes() + values.size_bytes() + first * size_of::<f16>()
-            }
-            LayerCodes::Rows(rows) => rows.size_bytes(),
-        }
-    }
-}
-
-/// A group that tokens are still written to.
-#[derive(Clone)]
-struct OpenGroup {
-    layers: Vec<OpenLayer>,
-    /// Codes of the first layers, once the group is complete.
-    closed: Vec<LayerCodes>,
-}
-
-/// One layer of an open group.
-#[derive(Clone)]
-struct OpenLayer {
-    /// Rotated keys, as [`put_key`] lays them out.
-    keys: Vec<f16>,
-    /// Values without bias, or their latents, as attention takes them.
-    values: Vec<f16>,
-    /// What codes are made from besides the values: keys before rotation without bias, or the input.
-    source: Vec<f16>,
 }
 
 impl QuantisedCache {
@@ -315,179 +262,12 @@ impl QuantisedCache {
         }
     }
 
-    /// Gives `visit` the first `count` groups of a layer as blocks, a wave at a time, with the number of
-    /// the wave's first group. `advance` moves the closed loop's accumulator on to this layer, which
-    /// must happen once a layer.
-    fn visit_coded(
-        &mut self,
-        view: &LayerView<'_>,
-        count: usize,
-        advance: bool,
-        visit: &mut dyn FnMut(usize, &[KvBlock<'_>]),
-    ) {
-        let plan = Arc::clone(&self.plan);
-        let heads = plan.shape.heads;
-        let key_len = heads.kv_len(GROUP_TOKENS);
-        let value_len = plan.values(view.index).len(&heads, GROUP_TOKENS);
-        WORK.with_borrow_mut(|work| {
-            let wave = if plan.keeps_input(view.index) {
-                WAVE / 2
-            } else {
-                WAVE
-            };
-            for first in (0..count).step_by(wave) {
-                let size = wave.min(count - first);
-                work.keys.resize(size * key_len, f16::ZERO);
-                work.values.resize(size * value_len, f16::ZERO);
-                if plan.keeps_input(view.index) {
-                    self.rebuild_inputs(view, first, size, advance, work);
-                } else {
-                    self.rebuild_pairs(view, first, size, work);
-                }
-                let blocks: Vec<KvBlock<'_>> = work
-                    .keys
-                    .chunks_exact(key_len)
-                    .zip(work.values.chunks_exact(value_len))
-                    .enumerate()
-                    .map(|(index, (keys, values))| KvBlock {
-                        keys,
-                        values,
-                        capacity: GROUP_TOKENS,
-                        len: GROUP_TOKENS,
-                        first: (first + index) * GROUP_TOKENS,
-                    })
-                    .collect();
-                visit(first, &blocks);
-            }
-        });
-    }
-
     /// Codes of a complete group.
     fn codes(&self, layer: usize, group: usize) -> &LayerCodes {
         match self.groups.get(group) {
             Some(closed) => &closed.layers[layer],
             None => &self.open[group - self.groups.len()].closed[layer],
         }
-    }
-
-    fn rebuild_pairs(&self, view: &LayerView<'_>, first: usize, size: usize, work: &mut Work) {
-        let plan = &self.plan;
-        let heads = &plan.shape.heads;
-        let latent = plan.values(view.index) != Values::Heads;
-        let basis = plan
-            .bases
-            .as_ref()
-            .filter(|_| latent)
-            .map(|bases| bases.layers[view.index].keys.as_slice());
-        let key_parts = Parts::new(&mut work.keys, heads.kv_len(GROUP_TOKENS));
-        let value_len = plan.values(view.index).len(heads, GROUP_TOKENS);
-        let value_parts = Parts::new(&mut work.values, value_len);
-        parallel(size, |index| {
-            let LayerCodes::Pair {
-                keys,
-                first_channel,
-                values,
-            } = self.codes(view.index, first + index)
-            else {
-                return;
-            };
-            // SAFETY: each piece takes the parts of its own group.
-            let (key_block, value_block) =
-                unsafe { (key_parts.part(index), value_parts.part(index)) };
-            PIECE.with_borrow_mut(|scratch| {
-                let coded = CodedKeys {
-                    codes: keys,
-                    first_channel: first_channel.as_deref(),
-                    basis,
-                    bias: view.key.bias,
-                    first: (first + index) * GROUP_TOKENS,
-                };
-                let style = view.rotation.style;
-                rebuild_keys(coded, heads, &plan.lanes, style, scratch, key_block);
-                let by_head = (!latent).then_some(heads);
-                rebuild_values(values, by_head, scratch, value_block);
-            });
-        });
-    }
-
-    fn rebuild_inputs(
-        &mut self,
-        view: &LayerView<'_>,
-        first: usize,
-        size: usize,
-        advance: bool,
-        work: &mut Work,
-    ) {
-        let plan = Arc::clone(&self.plan);
-        let heads = plan.shape.heads;
-        let (kv, hidden) = (plan.shape.kv_width(), plan.shape.hidden);
-        let tokens = size * GROUP_TOKENS;
-        work.inputs.resize(tokens * hidden, 0.0);
-        for (index, rebuilt) in work
-            .inputs
-            .chunks_exact_mut(GROUP_TOKENS * hidden)
-            .enumerate()
-        {
-            let group = first + index;
-            let closed = group < self.groups.len();
-            let keep = plan.layers[view.index];
-            match (keep, self.codes(view.index, group)) {
-                (Keep::Input { .. }, LayerCodes::Rows(rows)) => rows.decode(0, rebuilt),
-                (Keep::Delta { .. }, LayerCodes::Rows(rows)) => {
-                    self.accumulators[group].decode(0, rebuilt);
-                    if closed && advance {
-                        add_delta(&plan, view.index, rows, rebuilt);
-                    }
-                }
-                _ => {}
-            }
-            let walks = matches!(keep, Keep::Delta { .. } | Keep::Input { base: true, .. });
-            // A group closed in this very step was moved on when it was coded.
-            if closed && advance && walks {
-                self.keep_rebuilt(group, rebuilt);
-            }
-        }
-        work.rebuilt_keys.resize(tokens * kv, 0.0);
-        work.rebuilt_values.resize(tokens * kv, 0.0);
-        matmul_many(
-            &work.inputs,
-            tokens,
-            Form::of_many(),
-            &mut [
-                (view.key.weight, work.rebuilt_keys.as_mut_slice()),
-                (view.value.weight, work.rebuilt_values.as_mut_slice()),
-            ],
-        );
-        let positions: Vec<usize> = (0..tokens).map(|t| first * GROUP_TOKENS + t).collect();
-        if let Some(bias) = view.key.bias {
-            for row in work.rebuilt_keys.chunks_exact_mut(kv) {
-                for (key, bias) in row.iter_mut().zip(bias) {
-                    *key += bias;
-                }
-            }
-        }
-        rope(
-            &mut work.rebuilt_keys,
-            heads.kv_heads,
-            heads.head_dim,
-            &positions,
-            view.rotation.table,
-            view.rotation.style,
-        );
-        let key_parts = Parts::new(&mut work.keys, heads.kv_len(GROUP_TOKENS));
-        let value_parts = Parts::new(&mut work.values, heads.kv_len(GROUP_TOKENS));
-        let (keys, values) = (&work.rebuilt_keys, &work.rebuilt_values);
-        parallel(size, |index| {
-            // SAFETY: each piece takes the parts of its own group.
-            let (key_block, value_block) =
-                unsafe { (key_parts.part(index), value_parts.part(index)) };
-            for slot in 0..GROUP_TOKENS {
-                let row =
-                    (index * GROUP_TOKENS + slot) * kv..(index * GROUP_TOKENS + slot + 1) * kv;
-                put_key(key_block, &heads, GROUP_TOKENS, slot, &keys[row.clone()]);
-                put_value(value_block, &heads, GROUP_TOKENS, slot, &values[row]);
-            }
-        });
     }
 
     /// Brings weighed values back to the heads' own, and adds their bias: the weights sum to 1.
@@ -625,122 +405,6 @@ struct Part {
     group: usize,
     /// How many groups they see coded.
     coded: usize,
-}
-
-impl OpenGroup {
-    fn new(plan: &Plan) -> OpenGroup {
-        let kv = plan.shape.kv_width();
-        let layers = (0..plan.shape.layers)
-            .map(|layer| {
-                let source = if plan.keeps_input(layer) {
-                    plan.shape.hidden
-                } else {
-                    kv
-                };
-                OpenLayer {
-                    keys: vec![f16::ZERO; GROUP_TOKENS * kv],
-                    values: vec![f16::ZERO; GROUP_TOKENS * kv],
-                    source: vec![f16::ZERO; GROUP_TOKENS * source],
-                }
-            })
-            .collect();
-        OpenGroup {
-            layers,
-            closed: Vec::new(),
-        }
-    }
-}
-
-/// Memory that a pass works in, on the model's thread.
-#[derive(Default)]
-struct Work {
-    keys: Vec<f16>,
-    values: Vec<f16>,
-    inputs: Vec<f32>,
-    rebuilt_keys: Vec<f32>,
-    rebuilt_values: Vec<f32>,
-}
-
-thread_local! {
-    static WORK: RefCell<Work> = RefCell::new(Work::default());
-    /// What one group's rebuilding works in, on any thread.
-    static PIECE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Moves rebuilt inputs on by one layer's differences.
-fn add_delta(plan: &Plan, layer: usize, codes: &CodeRows, rebuilt: &mut [f32]) {
-    let mut delta = vec![0.0; GROUP_TOKENS * codes.width()];
-    codes.decode(0, &mut delta);
-    match (plan.layers[layer], &plan.joint) {
-        (Keep::Delta { joint: true, .. }, Some(bases)) => {
-            let mut full = vec![0.0; rebuilt.len()];
-            multiply(&bases.layers[layer].from_latents, &delta, &mut full);
-            delta = full;
-        }
-        _ => {}
-    }
-    for (x, delta) in rebuilt.iter_mut().zip(&delta) {
-        *x += delta;
-    }
-}
-
-/// Codes of rows in the longest groups their width divides into.
-fn encode_rows(rows: &[f32], width: usize, bits: Bits) -> CodeRows {
-    // `Plan::new` refused widths without a group.
-    let group = group_of(width, GROUP_TOKENS).unwrap_or(width);
-    CodeRows::encode(rows, width, group, bits)
-}
-
-/// Rows less a bias.
-fn without(rows: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-    let mut rows = rows.to_vec();
-    if let Some(bias) = bias {
-        for row in rows.chunks_exact_mut(bias.len()) {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                *value -= bias;
-            }
-        }
-    }
-    rows
-}
-
-fn put_row(rows: &mut [f16], slot: usize, row: &[f32]) {
-    for (to, from) in rows[slot * row.len()..].iter_mut().zip(row) {
-        *to = f16::from_f32(*from);
-    }
-}
-
-/// `[tokens][width]` as `[width][tokens]`.
-fn transposed(rows: &[f32], width: usize) -> Vec<f32> {
-    let tokens = rows.len() / width;
-    let mut out = vec![0.0; rows.len()];
-    for (token, row) in rows.chunks_exact(width).enumerate() {
-        for (channel, value) in row.iter().enumerate() {
-            out[channel * tokens + token] = *value;
-        }
-    }
-    out
-}
-
-/// Rows times the basis, `[width][tokens]`: latent `j` is the sum of channels `c` times `basis[c][j]`.
-fn in_basis(basis: &[f32], rows: &[f32], width: usize) -> Vec<f32> {
-    let mut latents = vec![0.0; rows.len()];
-    crate::kernels::multiply_plain(basis, rows, width, &mut latents);
-    transposed(&latents, width)
-}
-
-/// Values laid out by head as `[tokens][width]`.
-fn by_token(values: &[f16], dim: usize, width: usize) -> Vec<f32> {
-    let mut out = vec![0.0; values.len()];
-    for (head, values) in values.chunks_exact(GROUP_TOKENS * dim).enumerate() {
-        for (token, value) in values.chunks_exact(dim).enumerate() {
-            let to = &mut out[token * width + head * dim..][..dim];
-            for (to, from) in to.iter_mut().zip(value) {
-                *to = from.to_f32();
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

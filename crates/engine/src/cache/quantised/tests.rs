@@ -5,7 +5,7 @@ use super::*;
 use crate::cache::{Cache, CachePolicy, CacheShape, Projection, Rotation};
 use crate::config::{Family, ModelConfig};
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
-use crate::kernels::{HeadShape, QuantMatrix, RopeStyle, RopeTable};
+use crate::kernels::{Bits, HeadShape, QuantMatrix, RopeStyle, RopeTable};
 use crate::weights::{LayerWeights, Linear, Weights};
 use crate::{greedy, log_probability};
 
