@@ -8,6 +8,7 @@ mod train;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use footnote_engine::cache::CacheChoice;
 
 pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
 pub use train::TrainDocTypesArgs;
@@ -253,6 +254,11 @@ pub enum EngineCommand {
         after_help = "Example:\n  footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json"
     )]
     Bench(BenchArgs),
+    /// Score a text under a cache policy beside the full cache
+    #[command(after_help = "Examples:\n  \
+        footnote engine perplexity --model qwen2.5-coder-0.5b --text pages.jsonl.zst --cache xquant4 --json\n  \
+        footnote engine perplexity --model smollm2-135m --text report.txt --cache kv4 --mode decode --max-tokens 2048")]
+    Perplexity(PerplexityArgs),
 }
 
 #[derive(Debug, Args)]
@@ -300,19 +306,46 @@ pub struct GenerateArgs {
     /// A regular expression that the whole output must match
     #[arg(long)]
     pub regex: Option<String>,
-    /// How the context is kept
-    #[arg(long, value_enum, default_value_t = CacheName::Full)]
-    pub cache: CacheName,
+    /// How the context is kept: full, kv8|4|3|2, xquant8|4|3|2, xquant-cl4|3|2, or auto
+    #[arg(long, default_value = "full", value_name = "POLICY")]
+    pub cache: CacheChoice,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Cache policies of this build.
+#[derive(Debug, Args)]
+pub struct PerplexityArgs {
+    /// Catalogue name or path of a GGUF file
+    #[arg(long)]
+    pub model: String,
+    /// Text to score: any text file, or page JSON lines; plain, .gz or .zst
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// How the context is kept: full, kv8|4|3|2, xquant8|4|3|2, xquant-cl4|3|2, or auto
+    #[arg(long, default_value = "full", value_name = "POLICY")]
+    pub cache: CacheChoice,
+    /// As a prompt with all tokens quantised, or token by token with the recent ones in full precision
+    #[arg(long, value_enum, default_value_t = ModeName::Prefill)]
+    pub mode: ModeName,
+    /// Tokens of one context
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(2..=131_072))]
+    pub window: u32,
+    /// At most this many tokens of the text
+    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
+    pub max_tokens: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CacheName {
-    /// Keys and values in 16 bits
-    Full,
+pub enum ModeName {
+    /// As a prompt, all tokens quantised
+    Prefill,
+    /// Token by token through the window of recent tokens
+    Decode,
 }
 
 #[derive(Debug, Args)]
@@ -329,6 +362,9 @@ pub struct BenchArgs {
     /// Where to run
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     pub device: DeviceName,
+    /// How the context is kept: full, kv8|4|3|2, xquant8|4|3|2, xquant-cl4|3|2, or auto
+    #[arg(long, default_value = "full", value_name = "POLICY")]
+    pub cache: CacheChoice,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

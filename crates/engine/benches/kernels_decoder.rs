@@ -6,7 +6,6 @@
 use std::path::Path;
 use std::time::Instant;
 
-use footnote_engine::cache::CachePolicy;
 use footnote_engine::{EngineError, LoadedModel, Origin, Outputs, Scratch, Step, greedy};
 
 /// Tokens of one pass over a prompt.
@@ -33,7 +32,7 @@ fn main() -> Result<(), EngineError> {
     let prompt: Vec<u32> = (0..prompt_tokens as u32)
         .map(|i| (i * 7919 + 11) % vocabulary)
         .collect();
-    let mut cache = decoder.cache(CachePolicy::Full);
+    let mut cache = decoder.full_cache();
     let mut scratch = Scratch::default();
     let start = Instant::now();
     let mut row = Vec::new();

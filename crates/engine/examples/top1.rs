@@ -9,7 +9,6 @@
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-use footnote_engine::cache::CachePolicy;
 use footnote_engine::{
     EngineError, LoadedModel, Origin, Outputs, Scratch, Step, greedy, log_probability,
 };
@@ -49,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The likeliest token after each position, and the log probability of what follows in `tokens`.
 fn read(model: &LoadedModel, tokens: &[u32]) -> Result<(Vec<u32>, Vec<f64>), EngineError> {
-    let mut cache = model.decoder.cache(CachePolicy::Full);
+    let mut cache = model.decoder.full_cache();
     let mut scratch = Scratch::default();
     let mut top1 = Vec::new();
     let mut logp = Vec::new();

@@ -1,42 +1,52 @@
 //! What a sequence remembers of the tokens it has read, by policy.
 //!
 //! The decoder hands every layer's rows to the cache and asks it for attention, and knows nothing
-//! of how they are kept: so a quantised policy is a further variant here, and no change there.
+//! of how they are kept.
 //! Rows are written past the end first and count only after [`Cache::commit`], so a step that is
 //! broken off leaves no trace. This module must not know weights or requests.
 
 mod full;
+mod plan;
+mod policy;
+mod quantised;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 pub use full::FullCache;
+pub use plan::{Plan, PlanParts, Window};
+pub use policy::{CacheChoice, CachePolicy, Chosen, POLICIES};
+pub use quantised::QuantisedCache;
 
-use crate::kernels::{HeadShape, RopeStyle, RopeTable};
-
-/// How keys and values are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CachePolicy {
-    /// Rotated keys, and values, in f16.
-    #[default]
-    Full,
-}
-
-impl CachePolicy {
-    /// The name it has on the command line and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            CachePolicy::Full => "full",
-        }
-    }
-}
+use crate::kernels::{HeadShape, KvBlock, QuantMatrix, RopeStyle, RopeTable};
 
 /// The shapes a cache needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheShape {
     /// Decoder layers.
     pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
     /// Heads of a layer.
     pub heads: HeadShape,
+}
+
+impl CacheShape {
+    /// Width of all key heads together.
+    pub fn kv_width(&self) -> usize {
+        self.heads.kv_heads * self.heads.head_dim
+    }
+
+    /// Whether the layer's input is no wider than its keys and values together, so that keeping it
+    /// instead of them is smaller (the decision rule of XQuant, arXiv:2508.10395, section 3.3).
+    pub fn keeps_input(&self) -> bool {
+        self.hidden <= 2 * self.kv_width()
+    }
+
+    /// Bytes of one token's keys and values in f16.
+    pub fn full_bytes_per_token(&self) -> usize {
+        self.layers * 2 * self.kv_width() * size_of::<half::f16>()
+    }
 }
 
 /// New tokens' rows of one layer, as the layer computed them.
@@ -59,17 +69,63 @@ pub struct Rotation<'a> {
     pub style: RopeStyle,
 }
 
+/// One projection of a layer's input.
+#[derive(Clone, Copy)]
+pub struct Projection<'a> {
+    /// Weights, `[outputs][hidden]`.
+    pub weight: &'a QuantMatrix,
+    /// One value an output.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// The layer a cache works on, for policies that rebuild keys and values.
+#[derive(Clone, Copy)]
+pub struct LayerView<'a> {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How keys are rotated.
+    pub rotation: Rotation<'a>,
+    /// What makes keys.
+    pub key: Projection<'a>,
+    /// What makes values.
+    pub value: Projection<'a>,
+}
+
+/// Bytes of a cache by what they are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheBytes {
+    /// Closed groups' codes and factors; all of a full cache.
+    pub stored: usize,
+    /// Tokens in full precision (the residual window).
+    pub open: usize,
+    /// What only a pass needs: the closed loop's accumulator.
+    pub scratch: usize,
+}
+
 /// One sequence's memory of what it has read.
 pub enum Cache {
     /// f16 keys and values.
     Full(FullCache),
+    /// Codes.
+    Quantised(QuantisedCache),
 }
 
 impl Cache {
-    /// An empty cache.
-    pub fn new(policy: CachePolicy, shape: CacheShape) -> Cache {
-        match policy {
-            CachePolicy::Full => Cache::Full(FullCache::new(shape)),
+    /// An empty full cache.
+    pub fn full(shape: CacheShape) -> Cache {
+        Cache::Full(FullCache::new(shape))
+    }
+
+    /// An empty cache of a worked-out policy.
+    pub fn quantised(plan: Arc<Plan>) -> Cache {
+        Cache::Quantised(QuantisedCache::new(plan))
+    }
+
+    /// Its policy.
+    pub fn policy(&self) -> CachePolicy {
+        match self {
+            Cache::Full(_) => CachePolicy::Full,
+            Cache::Quantised(cache) => cache.plan().policy(),
         }
     }
 
@@ -77,6 +133,15 @@ impl Cache {
     pub fn len(&self) -> usize {
         match self {
             Cache::Full(cache) => cache.len(),
+            Cache::Quantised(cache) => cache.len(),
+        }
+    }
+
+    /// Bytes that one token would take in a full cache.
+    pub fn full_bytes_per_token(&self) -> usize {
+        match self {
+            Cache::Full(cache) => cache.shape().full_bytes_per_token(),
+            Cache::Quantised(cache) => cache.plan().shape.full_bytes_per_token(),
         }
     }
 
@@ -85,18 +150,35 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Writes rows of `layer` after the tokens it holds, without counting them yet.
-    pub fn write(&mut self, layer: usize, rows: &LayerRows<'_>, rotation: &Rotation<'_>) {
+    /// Writes rows of a layer after the tokens it holds, without counting them yet. Layers come in
+    /// order, first to last.
+    pub fn write(&mut self, view: &LayerView<'_>, rows: &LayerRows<'_>) {
         match self {
-            Cache::Full(cache) => cache.write(layer, rows, rotation),
+            Cache::Full(cache) => cache.write(view.index, rows, &view.rotation),
+            Cache::Quantised(cache) => cache.write(view, rows),
         }
     }
 
-    /// Attention of rotated `queries` (`[tokens][heads][head_dim]`) of the tokens just written to
-    /// `layer`, over all tokens up to each; into `out`, shaped as `queries`.
-    pub fn attend(&self, layer: usize, queries: &[f32], out: &mut [f32]) {
+    /// Attention of rotated `queries` (`[tokens][heads][head_dim]`) of the tokens just written to the
+    /// layer, over all tokens up to each; into `out`, shaped as `queries`.
+    pub fn attend(&mut self, view: &LayerView<'_>, queries: &[f32], out: &mut [f32]) {
         match self {
-            Cache::Full(cache) => cache.attend(layer, queries, out),
+            Cache::Full(cache) => cache.attend(view.index, queries, out),
+            Cache::Quantised(cache) => cache.attend(view, queries, out),
+        }
+    }
+
+    /// Gives `visit` the layer's rotated keys, block by block in order: of all tokens, `tokens` just
+    /// written ones included. Comes after [`attend`](Self::attend).
+    pub fn visit_keys(
+        &mut self,
+        view: &LayerView<'_>,
+        tokens: usize,
+        visit: &mut dyn FnMut(&KvBlock<'_>),
+    ) {
+        match self {
+            Cache::Full(cache) => cache.visit_keys(view.index, tokens, visit),
+            Cache::Quantised(cache) => cache.visit_keys(view, tokens, visit),
         }
     }
 
@@ -104,13 +186,16 @@ impl Cache {
     pub fn commit(&mut self, tokens: usize) {
         match self {
             Cache::Full(cache) => cache.commit(tokens),
+            Cache::Quantised(cache) => cache.commit(tokens),
         }
     }
 
-    /// Forgets all tokens from `len` on.
+    /// Forgets all tokens from `len` on. A quantised cache forgets more where `len` cuts a closed
+    /// group: see [`len`](Self::len) for what is left.
     pub fn truncate(&mut self, len: usize) {
         match self {
             Cache::Full(cache) => cache.truncate(len),
+            Cache::Quantised(cache) => cache.truncate(len),
         }
     }
 
@@ -118,6 +203,15 @@ impl Cache {
     pub fn fork(&self) -> Cache {
         match self {
             Cache::Full(cache) => Cache::Full(cache.clone()),
+            Cache::Quantised(cache) => Cache::Quantised(cache.fork()),
+        }
+    }
+
+    /// Lets go of memory that only a pass needs.
+    pub fn rest(&mut self) {
+        match self {
+            Cache::Full(_) => {}
+            Cache::Quantised(cache) => cache.rest(),
         }
     }
 
@@ -126,10 +220,26 @@ impl Cache {
         self.bytes_besides(&mut HashSet::new())
     }
 
+    /// Bytes by what they are for.
+    pub fn bytes_by_use(&self) -> CacheBytes {
+        match self {
+            Cache::Full(_) => CacheBytes {
+                stored: self.bytes(),
+                ..CacheBytes::default()
+            },
+            Cache::Quantised(cache) => CacheBytes {
+                stored: self.bytes() - cache.open_bytes() - cache.scratch_bytes(),
+                open: cache.open_bytes(),
+                scratch: cache.scratch_bytes(),
+            },
+        }
+    }
+
     /// Bytes of memory blocks not in `seen`, which gets them.
     pub fn bytes_besides(&self, seen: &mut HashSet<usize>) -> usize {
         match self {
             Cache::Full(cache) => cache.bytes_besides(seen),
+            Cache::Quantised(cache) => cache.bytes_besides(seen) + cache.scratch_bytes(),
         }
     }
 }

@@ -5,8 +5,15 @@
 //! module must not know tokenizers, requests or schedules.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use crate::cache::{Cache, CachePolicy, CacheShape, LayerRows, Rotation};
+use crate::EngineError;
+use crate::basis::{Bases, JointBases};
+use crate::cache::{
+    Cache, CachePolicy, CacheShape, LayerRows, LayerView, Plan, PlanParts, Projection, Rotation,
+    Window,
+};
 use crate::config::{ModelConfig, RopeLayout};
 use crate::kernels::{
     Form, HeadShape, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope, silu_mul,
@@ -20,6 +27,10 @@ pub struct Decoder {
     rope: RopeTable,
     style: RopeStyle,
     heads: HeadShape,
+    bases: OnceLock<Arc<Bases>>,
+    joint: OnceLock<Arc<JointBases>>,
+    /// The model's file, beside which bases are kept.
+    file: Option<PathBuf>,
 }
 
 /// Which positions of a step's tokens give an output row.
@@ -105,6 +116,9 @@ impl Decoder {
             },
             config,
             weights,
+            bases: OnceLock::new(),
+            joint: OnceLock::new(),
+            file: None,
         }
     }
 
@@ -123,15 +137,66 @@ impl Decoder {
         self.rope.positions()
     }
 
-    /// An empty cache for one sequence.
-    pub fn cache(&self, policy: CachePolicy) -> Cache {
-        Cache::new(
-            policy,
-            CacheShape {
-                layers: self.config.layers,
-                heads: self.heads,
+    /// How its keys are rotated.
+    pub(crate) fn rotation(&self) -> Rotation<'_> {
+        Rotation {
+            table: &self.rope,
+            style: self.style,
+        }
+    }
+
+    /// The shapes of its caches.
+    pub fn cache_shape(&self) -> CacheShape {
+        CacheShape {
+            layers: self.config.layers,
+            hidden: self.config.hidden,
+            heads: self.heads,
+        }
+    }
+
+    /// The same decoder, keeping what it decomposes of its weights in a file beside `model`.
+    #[must_use]
+    pub fn with_file(mut self, model: &Path) -> Decoder {
+        self.file = Some(model.to_path_buf());
+        self
+    }
+
+    /// An empty full cache for one sequence.
+    pub fn full_cache(&self) -> Cache {
+        Cache::full(self.cache_shape())
+    }
+
+    /// An empty cache for one sequence; for many, see [`plan`](Self::plan).
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn cache(&self, policy: CachePolicy) -> Result<Cache, EngineError> {
+        Ok(match self.plan(policy, Window::Recent)? {
+            None => self.full_cache(),
+            Some(plan) => Cache::quantised(Arc::new(plan)),
+        })
+    }
+
+    /// What a policy keeps of this model's layers; nothing for a full cache. Bases that it needs are
+    /// computed once, which takes seconds.
+    ///
+    /// # Errors
+    /// Where the policy cannot serve this model.
+    pub fn plan(&self, policy: CachePolicy, window: Window) -> Result<Option<Plan>, EngineError> {
+        if policy == CachePolicy::Full {
+            return Ok(None);
+        }
+        let parts = PlanParts {
+            rope: &self.rope,
+            bases: &|| {
+                once(&self.bases, || match &self.file {
+                    Some(model) => Bases::beside(model, &self.weights),
+                    None => Bases::compute(&self.weights),
+                })
             },
-        )
+            joint: &|| once(&self.joint, || JointBases::compute(&self.weights)),
+        };
+        Plan::new(policy, self.cache_shape(), window, &parts).map(Some)
     }
 
     /// Reads the steps' tokens and gives the last layer's normed rows of the asked positions, in
@@ -233,9 +298,11 @@ impl Decoder {
             &self.rope,
             self.style,
         );
-        let rotation = Rotation {
-            table: &self.rope,
-            style: self.style,
+        let view = LayerView {
+            index,
+            rotation: self.rotation(),
+            key: projection(&layer.key),
+            value: projection(&layer.value),
         };
         let (query_width, kv_width) = (config.query_width(), config.kv_width());
         let mut at = 0;
@@ -243,16 +310,15 @@ impl Decoder {
             let range = at..at + step.tokens.len();
             let part = |width: usize| range.start * width..range.end * width;
             step.cache.write(
-                index,
+                &view,
                 &LayerRows {
                     normed: &scratch.normed[part(config.hidden)],
                     keys: &scratch.keys[part(kv_width)],
                     values: &scratch.values[part(kv_width)],
                 },
-                &rotation,
             );
             step.cache.attend(
-                index,
+                &view,
                 &scratch.queries[part(query_width)],
                 &mut scratch.attended[part(query_width)],
             );
@@ -292,6 +358,25 @@ impl Decoder {
             &mut scratch.stream,
         );
     }
+}
+
+fn projection(linear: &Linear) -> Projection<'_> {
+    Projection {
+        weight: &linear.weight,
+        bias: linear.bias.as_deref(),
+    }
+}
+
+/// What `cell` holds, made if need be; two who make it at once keep the first.
+fn once<T>(
+    cell: &OnceLock<Arc<T>>,
+    make: impl FnOnce() -> Result<T, EngineError>,
+) -> Result<Arc<T>, EngineError> {
+    if let Some(made) = cell.get() {
+        return Ok(Arc::clone(made));
+    }
+    let made = Arc::new(make()?);
+    Ok(Arc::clone(cell.get_or_init(|| made)))
 }
 
 /// Neighbouring rows whose products round alike.

@@ -2,6 +2,7 @@
 //!
 //! Callers use [`LanguageModel`]. This crate must not know filings, finance or serving.
 
+mod basis;
 pub mod cache;
 pub mod catalogue;
 mod chat;
@@ -13,6 +14,7 @@ mod grammar;
 pub mod kernels;
 mod local;
 mod model;
+mod perplexity;
 mod sampling;
 mod text_stream;
 mod tokenizer;
@@ -24,5 +26,6 @@ pub use decoder::{Decoder, Origin, Outputs, Scratch, Step};
 pub use error::EngineError;
 pub use local::{LoadedModel, LocalModel, LocalOptions};
 pub use model::*;
+pub use perplexity::{Mode, PerplexityOptions, PerplexityReport, perplexity};
 pub use sampling::{greedy, log_probability};
 pub use tokenizer::{TokenKind, Tokenizer};

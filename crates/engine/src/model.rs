@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::EngineError;
+use crate::cache::CacheChoice;
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,9 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// What it must look like.
     pub grammar: Option<Grammar>,
+    /// How the context is kept; by default as the model was started. Servers know no such choice.
+    #[serde(default)]
+    pub cache: Option<CacheChoice>,
 }
 
 impl GenerateRequest {
@@ -110,6 +114,7 @@ impl GenerateRequest {
             sampling: Sampling::default(),
             stop: Vec::new(),
             grammar: None,
+            cache: None,
         }
     }
 }
@@ -145,6 +150,8 @@ pub struct Usage {
     pub decode_tok_s: f64,
     /// Bytes of the sequence's cache at the end.
     pub cache_bytes: usize,
+    /// Bytes a full cache of as many tokens would take.
+    pub cache_bytes_full: usize,
 }
 
 /// What arrives while a model writes.

@@ -413,3 +413,46 @@ fn requests_out_of_bounds_are_named() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn each_request_chooses_how_its_context_is_kept() {
+    let model = shared_or_skip!();
+    let prompt = [FILING; 24].join("\n");
+    let ask = |policy: &str| {
+        let mut request = text(&prompt, 12);
+        request.cache = Some(policy.parse().unwrap());
+        model.generate(request).unwrap().complete().unwrap()
+    };
+    let full = ask("full");
+    assert_eq!(
+        full.usage.cache_bytes_full,
+        full.usage.cache_bytes_full.max(1)
+    );
+    let mut last = usize::MAX;
+    for policy in [
+        "kv8",
+        "kv4",
+        "xquant4",
+        "xquant2+outlier",
+        "xquant-cl3",
+        "kv2",
+    ] {
+        let once = ask(policy);
+        assert!(once.usage.cache_bytes < full.usage.cache_bytes, "{policy}");
+        // The second time its start is found again, and no other policy's.
+        let again = ask(policy);
+        assert_eq!(once.text, again.text, "{policy}");
+        last = last.min(once.usage.cache_bytes);
+    }
+    assert!(
+        last * 3 < full.usage.cache_bytes,
+        "2 bits take {last} bytes"
+    );
+    assert_eq!(
+        ask("xquant8").text,
+        full.text,
+        "eight bits change nothing here"
+    );
+    let auto = model.chosen_cache(Some("auto".parse().unwrap()));
+    assert!(!auto.reason.is_empty());
+}

@@ -23,7 +23,7 @@ pub mod xbrl;
 
 pub use error::FilingsError;
 pub use html::{HtmlDocument, read_html};
-pub use input::ReadOptions;
+pub use input::{ReadOptions, open_text};
 pub use passages::passages;
 pub use reader::{ImportItem, Reading, Readings, expand, read_path};
 pub use types::*;

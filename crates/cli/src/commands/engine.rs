@@ -1,10 +1,13 @@
-//! `engine generate|bench`: the language model by itself.
+//! `engine generate|bench|perplexity`: the language model by itself.
+
+mod perplexity;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use footnote_engine::cache::CacheChoice;
 use footnote_engine::{
     GenerateEvent, GenerateRequest, Grammar, LanguageModel, LocalModel, LocalOptions, Message,
     Prompt, Role, Sampling, catalogue,
@@ -22,6 +25,7 @@ pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome
     match command {
         EngineCommand::Generate(args) => generate(args, context),
         EngineCommand::Bench(args) => bench(args, context),
+        EngineCommand::Perplexity(args) => perplexity::run(args, context),
     }
 }
 
@@ -64,8 +68,13 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         },
         stop: args.stop.clone(),
         grammar,
+        cache: Some(args.cache),
     };
     let model = open(&args.model, context)?;
+    let cache = model.chosen_cache(Some(args.cache));
+    if args.cache == CacheChoice::Auto {
+        output.step(&format!("cache {}: {}", cache.policy, cache.reason));
+    }
     let mut whole = String::new();
     for event in model.generate(request)? {
         match event? {
@@ -81,9 +90,10 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
                 "decode_tok_s": usage.decode_tok_s,
                 "prefill_tok_s": usage.prefill_tok_s,
                 "cache": {
-                    "policy": "full",
+                    "policy": cache.policy.to_string(),
+                    "reason": cache.reason,
                     "bytes": usage.cache_bytes,
-                    "bytes_full": usage.cache_bytes,
+                    "bytes_full": usage.cache_bytes_full,
                 },
             }))?,
             GenerateEvent::Done(_, usage) => {
@@ -113,6 +123,8 @@ fn bench(args: &BenchArgs, context: &Context) -> anyhow::Result<Outcome> {
     let mut request = GenerateRequest::new(Prompt::Tokens(tokens), args.gen_tokens as usize);
     // Nothing but letters and spaces keeps the end token out, so that the length is what was asked.
     request.grammar = None;
+    request.cache = Some(args.cache);
+    let cache = model.chosen_cache(request.cache);
     let started = Instant::now();
     let completion = model.generate(request)?.complete()?;
     let wall_ms = started.elapsed().as_secs_f64() * 1e3;
@@ -127,6 +139,11 @@ fn bench(args: &BenchArgs, context: &Context) -> anyhow::Result<Outcome> {
         "ttft_ms": usage.ttft_ms,
         "wall_ms": wall_ms,
         "peak_rss_bytes": peak_rss_bytes(),
+        "cache": {
+            "policy": cache.policy.to_string(),
+            "bytes": usage.cache_bytes,
+            "bytes_full": usage.cache_bytes_full,
+        },
     });
     if args.json {
         context.output.json(&report)?;

@@ -45,6 +45,10 @@ impl FullCache {
         self.len
     }
 
+    pub(super) fn shape(&self) -> &CacheShape {
+        &self.shape
+    }
+
     /// Elements of one layer's keys in a block.
     fn layer_len(&self) -> usize {
         self.shape.heads.kv_len(BLOCK)
@@ -89,13 +93,19 @@ impl FullCache {
         let heads = self.shape.heads;
         let tokens = queries.len() / (heads.heads * heads.head_dim);
         let end = self.len + tokens;
-        let layer_len = self.layer_len();
-        let layer = layer * layer_len..(layer + 1) * layer_len;
         let scale = 1.0 / (heads.head_dim as f32).sqrt();
         let mut attention = OnlineAttention::new(heads, scale, queries, self.len);
-        let blocks: Vec<KvBlock> = self
-            .blocks
+        attention.attend_blocks(&self.layer_blocks(layer, end));
+        attention.finish(out);
+    }
+
+    /// The first `end` positions of one layer.
+    fn layer_blocks(&self, layer: usize, end: usize) -> Vec<KvBlock<'_>> {
+        let layer_len = self.layer_len();
+        let layer = layer * layer_len..(layer + 1) * layer_len;
+        self.blocks
             .iter()
+            .take(end.div_ceil(BLOCK))
             .enumerate()
             .map(|(index, block)| KvBlock {
                 keys: &block.keys[layer.clone()],
@@ -104,9 +114,18 @@ impl FullCache {
                 len: end.saturating_sub(index * BLOCK).min(BLOCK),
                 first: index * BLOCK,
             })
-            .collect();
-        attention.attend_blocks(&blocks);
-        attention.finish(out);
+            .collect()
+    }
+
+    pub(super) fn visit_keys(
+        &self,
+        layer: usize,
+        tokens: usize,
+        visit: &mut dyn FnMut(&KvBlock<'_>),
+    ) {
+        self.layer_blocks(layer, self.len + tokens)
+            .iter()
+            .for_each(visit);
     }
 
     pub(super) fn commit(&mut self, tokens: usize) {

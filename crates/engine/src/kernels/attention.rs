@@ -52,7 +52,8 @@ impl HeadShape {
 pub struct KvBlock<'a> {
     /// `[kv_heads][capacity / 16][head_dim][16]`, as [`put_key`] writes them.
     pub keys: &'a [f16],
-    /// `[kv_heads][capacity][head_dim]`, as [`put_value`] writes them.
+    /// `[kv_heads][capacity][head_dim]`, as [`put_value`] writes them; or, for
+    /// [`Values::Shared`], `[capacity][width]`.
     pub values: &'a [f16],
     /// Positions there is room for, a multiple of [`KEY_LANES`].
     pub capacity: usize,
@@ -60,6 +61,41 @@ pub struct KvBlock<'a> {
     pub len: usize,
     /// Position of the first.
     pub first: usize,
+}
+
+/// What is weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Each KV head's own values, as wide as its keys.
+    Heads,
+    /// One row of this width for all heads: latents that heads draw their values from later.
+    Shared(usize),
+}
+
+impl Values {
+    /// Width of a weighed row.
+    pub fn width(self, shape: &HeadShape) -> usize {
+        match self {
+            Values::Heads => shape.head_dim,
+            Values::Shared(width) => width,
+        }
+    }
+
+    /// Elements of the values of `capacity` positions.
+    pub fn len(self, shape: &HeadShape, capacity: usize) -> usize {
+        match self {
+            Values::Heads => shape.kv_len(capacity),
+            Values::Shared(width) => width * capacity,
+        }
+    }
+
+    /// Elements from one head's values to the next one's.
+    fn head_stride(self, shape: &HeadShape, capacity: usize) -> usize {
+        match self {
+            Values::Heads => shape.head_dim * capacity,
+            Values::Shared(_) => 0,
+        }
+    }
 }
 
 /// Writes the rotated key of one position: `row` is `kv_heads` heads of `head_dim`, `slot` counts
@@ -126,6 +162,7 @@ pub fn attention(
 /// Attention that is given its keys and values one block after another, in any order.
 pub struct OnlineAttention {
     shape: HeadShape,
+    values: Values,
     isa: Isa,
     tokens: usize,
     first_query: usize,
@@ -158,11 +195,26 @@ impl OnlineAttention {
     /// # Panics
     /// When `q` is not whole tokens of `shape`, or `shape` is not as its fields say.
     pub fn new(shape: HeadShape, scale: f32, q: &[f32], first_query: usize) -> OnlineAttention {
-        OnlineAttention::with_isa(Isa::detect(), shape, scale, q, first_query)
+        OnlineAttention::over(Values::Heads, shape, scale, q, first_query)
+    }
+
+    /// As [`new`](Self::new), over `values`.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new), or when the width of `values` is no multiple of 16.
+    pub fn over(
+        values: Values,
+        shape: HeadShape,
+        scale: f32,
+        q: &[f32],
+        first_query: usize,
+    ) -> OnlineAttention {
+        OnlineAttention::with_isa(Isa::detect(), values, shape, scale, q, first_query)
     }
 
     pub(super) fn with_isa(
         isa: Isa,
+        values: Values,
         shape: HeadShape,
         scale: f32,
         q: &[f32],
@@ -173,6 +225,8 @@ impl OnlineAttention {
             shape.heads == group * shape.kv_heads && dim.is_multiple_of(LANES),
             "{shape:?}"
         );
+        let value_width = values.width(&shape);
+        assert!(value_width.is_multiple_of(LANES), "{values:?}");
         let width = shape.heads * dim;
         assert!(q.len().is_multiple_of(width), "whole tokens of queries");
         let tokens = q.len() / width;
@@ -186,11 +240,12 @@ impl OnlineAttention {
         }
         OnlineAttention {
             shape,
+            values,
             isa,
             tokens,
             first_query,
             q: scaled,
-            rows: Rows::new(tokens * shape.heads, dim),
+            rows: Rows::new(tokens * shape.heads, value_width),
         }
     }
 
@@ -209,15 +264,18 @@ impl OnlineAttention {
     pub fn attend_blocks(&mut self, blocks: &[KvBlock]) {
         let shape = self.shape;
         for kv in blocks {
-            let wanted = shape.kv_len(kv.capacity);
+            let (keys, values) = (
+                shape.kv_len(kv.capacity),
+                self.values.len(&shape, kv.capacity),
+            );
             assert!(
                 kv.capacity.is_multiple_of(KEY_LANES),
                 "capacity {}",
                 kv.capacity
             );
             assert!(kv.len <= kv.capacity, "{} of {}", kv.len, kv.capacity);
-            assert_eq!(kv.keys.len(), wanted, "length of the keys");
-            assert_eq!(kv.values.len(), wanted, "length of the values");
+            assert_eq!(kv.keys.len(), keys, "length of the keys");
+            assert_eq!(kv.values.len(), values, "length of the values");
         }
         let last = self.first_query + self.tokens;
         let segments: Vec<Segment> = blocks
@@ -234,6 +292,7 @@ impl OnlineAttention {
         let tile_tokens = (TILE_ROWS / shape.group()).clamp(1, self.tokens.max(1));
         let task = Task {
             shape,
+            values: self.values,
             tokens: self.tokens,
             tile_tokens,
             first_query: self.first_query,
@@ -247,13 +306,13 @@ impl OnlineAttention {
         }
     }
 
-    /// Writes the results, `[tokens][heads][head_dim]`; a query that saw no key gives zeros.
+    /// Writes the results, `[tokens][heads][width of the values]`; a query that saw no key gives zeros.
     ///
     /// # Panics
-    /// When `out` has not the length of the queries.
+    /// When `out` has another length.
     pub fn finish(self, out: &mut [f32]) {
-        assert_eq!(out.len(), self.q.len(), "length of the output");
-        let (dim, group) = (self.shape.head_dim, self.shape.group());
+        let (dim, group) = (self.values.width(&self.shape), self.shape.group());
+        assert_eq!(out.len(), self.rows.sum.len() * dim, "length of the output");
         let rows = self.rows.sum.iter().zip(self.rows.acc.chunks_exact(dim));
         for (row, (sum, acc)) in rows.enumerate() {
             let (member, token) = (row % group, row / group % self.tokens);
@@ -276,6 +335,7 @@ struct Segment<'a> {
 /// One call of `attend_blocks`, cut into tiles of a few tokens of one KV head.
 struct Task<'a> {
     shape: HeadShape,
+    values: Values,
     tokens: usize,
     tile_tokens: usize,
     first_query: usize,
@@ -307,7 +367,7 @@ impl Task<'_> {
         let (max, sum, acc) = (
             Parts::new(&mut rows.max, 1),
             Parts::new(&mut rows.sum, 1),
-            Parts::new(&mut rows.acc, self.shape.head_dim),
+            Parts::new(&mut rows.acc, self.values.width(&self.shape)),
         );
         let tiles = self.tiles();
         parallel(tiles, |piece| {
@@ -328,7 +388,7 @@ impl Task<'_> {
 
     /// A piece for each tile and some of the segments, joined afterwards.
     fn attend_split(&self, segments: &[Segment], rows: &mut Rows) {
-        let dim = self.shape.head_dim;
+        let dim = self.values.width(&self.shape);
         let keys: usize = segments.iter().map(|segment| segment.slots.len()).sum();
         let together = (segments.len() * SPLIT_KEYS / keys).max(1);
         let runs: Vec<&[Segment]> = segments.chunks(together).collect();
@@ -388,6 +448,8 @@ impl Task<'_> {
                     continue;
                 }
                 let size = kv.capacity * dim;
+                let width = self.values.width(&self.shape);
+                let values = head * self.values.head_stride(&self.shape, kv.capacity);
                 dispatch(
                     self.isa,
                     Attend {
@@ -401,8 +463,9 @@ impl Task<'_> {
                         },
                         head: HeadKeys {
                             keys: &kv.keys[head * size..][..size],
-                            values: &kv.values[head * size..][..size],
+                            values: &kv.values[values..][..kv.capacity * width],
                             dim,
+                            width,
                             slots: slots.start..slots.end.min(most),
                         },
                         scores,

@@ -27,6 +27,9 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// [`LANES`] floats must be writable at `at`.
     unsafe fn store(self, at: *mut f32);
+    /// # Safety
+    /// [`LANES`] halves must be writable at `at`.
+    unsafe fn store_half(self, at: *mut f16);
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -163,6 +166,14 @@ impl Lanes for Plain {
         unsafe { at.cast::<[f32; LANES]>().write_unaligned(self.0) };
     }
     #[inline(always)]
+    unsafe fn store_half(self, at: *mut f16) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            at.cast::<[f16; LANES]>()
+                .write_unaligned(self.0.map(f16::from_f32));
+        }
+    }
+    #[inline(always)]
     fn add(self, other: Plain) -> Plain {
         self.zip(other, |a, b| a + b)
     }
@@ -275,6 +286,16 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn store_half(self, at: *mut f16) {
+            let eight = |x: __m256, at: *mut f16| unsafe {
+                _mm_storeu_si128(at.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+            };
+            unsafe {
+                eight(self.0, at);
+                eight(self.1, at.add(8));
+            }
+        }
+        #[inline(always)]
         fn add(self, other: Pair) -> Pair {
             self.zip(other, |a, b| unsafe { _mm256_add_ps(a, b) })
         }
@@ -343,6 +364,15 @@ mod x86 {
         #[inline(always)]
         unsafe fn store(self, at: *mut f32) {
             unsafe { _mm512_storeu_ps(at, self) }
+        }
+        #[inline(always)]
+        unsafe fn store_half(self, at: *mut f16) {
+            unsafe {
+                _mm256_storeu_si256(
+                    at.cast(),
+                    _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self),
+                );
+            }
         }
         #[inline(always)]
         fn add(self, other: __m512) -> __m512 {

@@ -142,6 +142,12 @@ impl QuantMatrix {
         self.codes.len() + self.scales.len()
     }
 
+    /// Gives the packed bytes to `update`, to tell matrices apart.
+    pub fn hash_into(&self, update: &mut dyn FnMut(&[u8])) {
+        update(self.codes.bytes());
+        update(self.scales.bytes());
+    }
+
     /// Writes row `row` as f32 to `out` (`cols` long): the embedding of a token.
     ///
     /// # Panics
@@ -403,7 +409,7 @@ fn pack_floats(kind: FloatKind, source: &[u8], lane: usize, codes: &mut [u8]) {
 }
 
 /// Equal, disjoint parts of a slice that several threads fill.
-pub(super) struct Parts<T> {
+pub(crate) struct Parts<T> {
     start: *mut T,
     count: usize,
     size: usize,
@@ -413,7 +419,7 @@ pub(super) struct Parts<T> {
 unsafe impl<T: Send> Sync for Parts<T> {}
 
 impl<T> Parts<T> {
-    pub(super) fn new(slice: &mut [T], size: usize) -> Parts<T> {
+    pub(crate) fn new(slice: &mut [T], size: usize) -> Parts<T> {
         Parts {
             start: slice.as_mut_ptr(),
             count: slice.len().checked_div(size).unwrap_or(usize::MAX),
@@ -426,7 +432,7 @@ impl<T> Parts<T> {
     /// # Safety
     /// The slice given to [`Parts::new`] must outlive the part, and no part may be held twice.
     #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
-    pub(super) unsafe fn part(&self, index: usize) -> &mut [T] {
+    pub(crate) unsafe fn part(&self, index: usize) -> &mut [T] {
         assert!(index < self.count, "part {index} of {}", self.count);
         // SAFETY: the part lies within the slice; the caller keeps parts disjoint and alive.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(index * self.size), self.size) }
@@ -437,7 +443,7 @@ impl<T> Parts<T> {
     /// # Safety
     /// As [`Parts::part`].
     #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
-    pub(super) unsafe fn parts(&self, range: std::ops::Range<usize>) -> &mut [T] {
+    pub(crate) unsafe fn parts(&self, range: std::ops::Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.count);
         // SAFETY: as in `part`.
         unsafe {

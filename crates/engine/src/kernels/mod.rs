@@ -7,12 +7,15 @@
 mod activations;
 mod attention;
 mod buffer;
+mod codes;
 mod ggml;
 mod isa;
+mod keys;
 mod lanes;
 mod matmul;
 mod matrix;
 mod pool;
+mod product;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -20,10 +23,14 @@ mod tests;
 mod tiles;
 
 pub use attention::{
-    HeadShape, KEY_LANES, KvBlock, OnlineAttention, attention, put_key, put_value,
+    HeadShape, KEY_LANES, KvBlock, OnlineAttention, Values, attention, put_key, put_value,
 };
+pub use codes::{Bits, CodeRows, group_of};
 pub use isa::Isa;
+pub use keys::{CodedKeys, GROUP_TOKENS, LaneTable, rebuild_keys, rebuild_values};
 pub use matmul::{Form, matmul_many};
+pub(crate) use matrix::Parts;
 pub use matrix::QuantMatrix;
 pub use pool::{parallel, threads};
+pub use product::{Mix, multiply, multiply_plain};
 pub use rows::{RopeStyle, RopeTable, rms_norm, rope, silu_mul};

@@ -162,6 +162,17 @@ impl RopeTable {
     pub fn positions(&self) -> usize {
         self.positions
     }
+
+    /// Pairs of a head that turn.
+    pub(super) fn half(&self) -> usize {
+        self.half
+    }
+
+    /// Cosines and sines of one position.
+    pub(super) fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let at = position * self.half;
+        (&self.cos[at..][..self.half], &self.sin[at..][..self.half])
+    }
 }
 
 /// Rotates `x` in place: one row of `heads` heads, `head_dim` wide, for each of `positions`. Where

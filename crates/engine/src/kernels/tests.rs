@@ -273,7 +273,8 @@ fn check_attention(case: &AttentionCase) {
             (isa, &split[..], false),
         ]
     }) {
-        let mut state = OnlineAttention::with_isa(*isa, shape, scale, &q, first_query);
+        let mut state =
+            OnlineAttention::with_isa(*isa, Values::Heads, shape, scale, &q, first_query);
         let blocks: Vec<KvBlock> = blocks
             .iter()
             .map(|(keys, values, first, len)| KvBlock {

@@ -8,15 +8,16 @@ mod queue;
 mod scheduler;
 mod sequence;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use queue::Queue;
 use scheduler::{Limits, Scheduler};
 use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 
-use crate::cache::CachePolicy;
+use crate::cache::{CacheChoice, CachePolicy, Chosen, Plan, Window};
 use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
@@ -46,8 +47,8 @@ pub struct LocalOptions {
     pub shared_chunk: usize,
     /// Bytes of caches kept for prompts that start as an earlier one; 0 keeps none.
     pub prefix_bytes: usize,
-    /// How caches are kept.
-    pub cache: CachePolicy,
+    /// How caches are kept where a request does not say.
+    pub cache: CacheChoice,
 }
 
 impl Default for LocalOptions {
@@ -59,7 +60,7 @@ impl Default for LocalOptions {
             prefill_chunk: 256,
             shared_chunk: 64,
             prefix_bytes: 512 << 20,
-            cache: CachePolicy::Full,
+            cache: CacheChoice::default(),
         }
     }
 }
@@ -109,7 +110,7 @@ impl LoadedModel {
             "model loaded"
         );
         Ok(LoadedModel {
-            decoder: Decoder::new(config, weights, context),
+            decoder: Decoder::new(config, weights, context).with_file(path),
             tokenizer,
             template,
         })
@@ -124,6 +125,9 @@ pub struct LocalModel {
     template: ChatTemplate,
     grammars: GrammarFactory,
     queue: Arc<Queue<Job>>,
+    cache: CacheChoice,
+    /// Policies worked out so far.
+    plans: Mutex<HashMap<CachePolicy, Arc<Plan>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -160,7 +164,6 @@ impl LocalModel {
                 prefill_chunk: options.prefill_chunk.max(1),
                 shared_chunk: options.shared_chunk.max(1),
                 prefix_bytes: options.prefix_bytes,
-                policy: options.cache,
             },
         );
         let thread = std::thread::Builder::new()
@@ -174,8 +177,33 @@ impl LocalModel {
             tokenizer,
             template: loaded.template,
             queue,
+            cache: options.cache,
+            plans: Mutex::default(),
             thread: Some(thread),
         })
+    }
+
+    /// The cache policy of a request that asks for `choice`, or says nothing, and why it is that one.
+    pub fn chosen_cache(&self, choice: Option<CacheChoice>) -> Chosen {
+        choice
+            .unwrap_or(self.cache)
+            .resolve(&self.decoder.cache_shape(), self.context_tokens())
+    }
+
+    /// What `choice` comes to for this model; worked out once a policy.
+    fn plan(&self, choice: Option<CacheChoice>) -> Result<Option<Arc<Plan>>, EngineError> {
+        let policy = self.chosen_cache(choice).policy;
+        // Held while a policy is worked out, so that two requests do not do it twice.
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&policy) {
+            return Ok(Some(Arc::clone(plan)));
+        }
+        let Some(plan) = self.decoder.plan(policy, Window::Recent)? else {
+            return Ok(None);
+        };
+        let plan = Arc::new(plan);
+        plans.insert(policy, Arc::clone(&plan));
+        Ok(Some(plan))
     }
 
     /// The model's shape.
@@ -270,6 +298,7 @@ impl LanguageModel for LocalModel {
         let (sender, receiver) = tokio::sync::mpsc::channel(max_tokens + 2);
         self.queue.submit(Job {
             prompt,
+            plan: self.plan(request.cache)?,
             work: Work::Write(Box::new(Writing::new(WritingParts {
                 sender,
                 tokenizer: Arc::clone(&self.tokenizer),
@@ -300,6 +329,7 @@ impl LanguageModel for LocalModel {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.queue.submit(Job {
             prompt,
+            plan: self.plan(None)?,
             work: Work::Score(Scoring::new(continuations, Reply::new(sender))),
         })?;
         receiver.blocking_recv().map_err(|_| EngineError::Stopped)?

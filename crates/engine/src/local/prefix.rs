@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CachePolicy};
 
 /// Shorter common starts are not worth a look-up's copying.
 const SHORTEST_REUSE: usize = 8;
@@ -32,14 +32,15 @@ impl PrefixStore {
         }
     }
 
-    /// A cache of the longest kept start of `prompt`, at most all but its last token, which must be
-    /// read to know what follows.
-    pub(super) fn find(&mut self, prompt: &[u32]) -> Option<Cache> {
+    /// A cache of `policy` and of the longest kept start of `prompt`, at most all but its last token,
+    /// which must be read to know what follows.
+    pub(super) fn find(&mut self, prompt: &[u32], policy: CachePolicy) -> Option<Cache> {
         let (index, common) = self
             .entries
             .iter()
-            .map(|kept| common_start(&kept.tokens, prompt))
             .enumerate()
+            .filter(|(_, kept)| kept.cache.policy() == policy)
+            .map(|(index, kept)| (index, common_start(&kept.tokens, prompt)))
             .max_by_key(|(_, common)| *common)?;
         let common = common.min(prompt.len().saturating_sub(1));
         if common < SHORTEST_REUSE {
@@ -53,7 +54,9 @@ impl PrefixStore {
     }
 
     /// Keeps a cache and the tokens it holds; entries that are its starts go.
-    pub(super) fn keep(&mut self, tokens: Vec<u32>, cache: Cache) {
+    pub(super) fn keep(&mut self, tokens: Vec<u32>, mut cache: Cache) {
+        cache.rest();
+        let policy = cache.policy();
         if tokens.len() < SHORTEST_REUSE || self.limit_bytes == 0 {
             return;
         }
@@ -61,14 +64,14 @@ impl PrefixStore {
         if let Some(longer) = self
             .entries
             .iter()
-            .position(|kept| kept.tokens.starts_with(&tokens))
+            .position(|kept| kept.cache.policy() == policy && kept.tokens.starts_with(&tokens))
         {
             let kept = self.entries.remove(longer);
             self.entries.push(kept);
             return;
         }
         self.entries
-            .retain(|kept| !tokens.starts_with(&kept.tokens));
+            .retain(|kept| kept.cache.policy() != policy || !tokens.starts_with(&kept.tokens));
         self.entries.push(Kept { tokens, cache });
         while self.bytes() > self.limit_bytes && !self.entries.is_empty() {
             self.entries.remove(0);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::prefix::PrefixStore;
 use super::queue::Queue;
 use super::sequence::{Job, Lane, Sequence, Wanted};
-use crate::cache::CachePolicy;
+use crate::cache::{Cache, CachePolicy};
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
 
 /// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
@@ -27,8 +27,6 @@ pub(super) struct Limits {
     pub(super) shared_chunk: usize,
     /// Bytes of kept caches.
     pub(super) prefix_bytes: usize,
-    /// How caches are kept.
-    pub(super) policy: CachePolicy,
 }
 
 /// The state of the model thread.
@@ -94,8 +92,15 @@ impl Scheduler {
     }
 
     fn start(&mut self, job: Job) {
-        let kept = self.kept.find(&job.prompt);
-        let sequence = Sequence::start(job, kept, || self.decoder.cache(self.limits.policy));
+        let plan = job.plan.clone();
+        let policy = plan
+            .as_ref()
+            .map_or(CachePolicy::Full, |plan| plan.policy());
+        let kept = self.kept.find(&job.prompt, policy);
+        let sequence = Sequence::start(job, kept, || match plan {
+            None => self.decoder.full_cache(),
+            Some(plan) => Cache::quantised(plan),
+        });
         self.active.push(sequence);
     }
 

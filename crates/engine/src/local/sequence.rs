@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::Sender;
 
 use super::queue::Cancellable;
-use crate::cache::Cache;
+use crate::cache::{Cache, Plan};
 use crate::grammar::GrammarState;
 use crate::sampling::{Sampler, log_probability};
 use crate::text_stream::{CharacterStream, Passed, StopStream};
@@ -22,6 +22,8 @@ const SCORING_LANES: usize = 16;
 pub(super) struct Job {
     /// What the model reads; not empty.
     pub(super) prompt: Vec<u32>,
+    /// How its cache is kept; none is a full one.
+    pub(super) plan: Option<Arc<Plan>>,
     /// What for.
     pub(super) work: Work,
 }
@@ -175,7 +177,7 @@ impl Sequence {
                 let lane = &mut self.lanes[lane];
                 writing.advance(logits, lane).map(|over| {
                     if let Some(finish) = over {
-                        writing.finish(finish, lane.cache.bytes());
+                        writing.finish(finish, &lane.cache);
                         self.finished = true;
                     }
                 })
@@ -340,7 +342,7 @@ impl Writing {
         }
     }
 
-    fn finish(&mut self, finish: FinishReason, cache_bytes: usize) {
+    fn finish(&mut self, finish: FinishReason, cache: &Cache) {
         if finish != FinishReason::Stop {
             let mut rest = self.stops.finish();
             if finish == FinishReason::End
@@ -358,7 +360,8 @@ impl Writing {
                 self.usage.decode_tok_s = after_first as f64 / seconds;
             }
         }
-        self.usage.cache_bytes = cache_bytes;
+        self.usage.cache_bytes = cache.bytes();
+        self.usage.cache_bytes_full = cache.full_bytes_per_token() * cache.len();
         let _ = self
             .sender
             .try_send(Ok(GenerateEvent::Done(finish, self.usage)));

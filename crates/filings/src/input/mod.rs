@@ -37,6 +37,14 @@ impl Default for ReadOptions {
     }
 }
 
+/// A text file as a stream of unpacked bytes: plain, gzip or zstd, by content.
+///
+/// # Errors
+/// [`FilingsError`] that names the file, where it cannot be read or is no text.
+pub fn open_text(path: &Path) -> Result<impl std::io::BufRead + Send, FilingsError> {
+    Ok(unpack::open(path)?.into_reader())
+}
+
 pub(crate) fn unreadable(
     path: impl AsRef<Path>,
     reason: impl Into<String>,

@@ -177,6 +177,11 @@ impl Unpacked {
         Ok(())
     }
 
+    /// All bytes as they come.
+    pub(crate) fn into_reader(self) -> impl BufRead + Send {
+        BufReader::new(io::Cursor::new(self.head).chain(self.reader))
+    }
+
     /// All bytes, or an error as soon as they are more than `max_bytes`.
     pub(crate) fn read_document(self, max_bytes: u64) -> Result<Vec<u8>, FilingsError> {
         let too_large = |path: &Path| {

@@ -12,7 +12,7 @@ use footnote_agent::retrieve::Retriever;
 use footnote_agent::{
     Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker, Question, RandomOrder,
 };
-use footnote_engine::cache::CachePolicy;
+use footnote_engine::cache::CacheChoice;
 use footnote_engine::{LanguageModel, LocalModel, LocalOptions, catalogue};
 use footnote_eval::{Bench, Cell, OpenCell, Outcome, PageHit, Posed, Task, Watch, Worker};
 use footnote_filings::DocType;
@@ -50,27 +50,12 @@ pub fn asks_model(task: Task, ranker: &str) -> Result<bool, String> {
     }
 }
 
-/// The cache policy of a name.
-pub fn cache_policy(name: &str) -> Result<CachePolicy, String> {
-    let known = [CachePolicy::Full];
-    known
-        .into_iter()
-        .find(|policy| policy.name() == name)
-        .ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|policy| policy.name()).collect();
-            format!(
-                "no cache policy {name:?} in this build; there is {}",
-                names.join(", ")
-            )
-        })
-}
-
 /// Refuses a policy that this build does not have, before anything is run.
 pub fn check_policies(cell: &Cell) -> Result<(), String> {
     if cell.model.is_none() {
         return Ok(());
     }
-    cache_policy(&cell.cache)?;
+    cell.cache.parse::<CacheChoice>()?;
     match cell.compression.as_str() {
         "none" => Ok(()),
         other => Err(format!(
@@ -113,7 +98,7 @@ fn open_model(
     let path =
         catalogue::resolve(name, &context.home.models()).map_err(|error| error.to_string())?;
     let options = LocalOptions {
-        cache: cache_policy(&cell.cache)?,
+        cache: cell.cache.parse()?,
         ..LocalOptions::default()
     };
     let model = LocalModel::open(&path, options).map_err(|error| error.to_string())?;

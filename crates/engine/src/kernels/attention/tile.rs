@@ -32,9 +32,12 @@ pub(super) struct Tile<'a> {
 pub(super) struct HeadKeys<'a> {
     /// `[capacity / 16][dim][16]`.
     pub(super) keys: &'a [f16],
-    /// `[capacity][dim]`.
+    /// `[capacity][width]`.
     pub(super) values: &'a [f16],
+    /// Width of a key.
     pub(super) dim: usize,
+    /// Width of a value.
+    pub(super) width: usize,
     /// The slots to attend to; the first is a multiple of [`KEY_LANES`].
     pub(super) slots: std::ops::Range<usize>,
 }
@@ -51,12 +54,13 @@ impl Kernel for Attend<'_, '_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
         let Attend { tile, head, scores } = self;
-        let (dim, rows) = (head.dim, tile.max.len());
-        assert!(dim.is_multiple_of(LANES) && tile.sum.len() == rows);
-        assert!(tile.q.len() == rows * dim && tile.acc.len() == rows * dim);
+        let (dim, width, rows) = (head.dim, head.width, tile.max.len());
+        assert!(dim.is_multiple_of(LANES) && width.is_multiple_of(LANES));
+        assert!(tile.sum.len() == rows && tile.q.len() == rows * dim);
+        assert!(tile.acc.len() == rows * width);
         assert!(scores.len() >= rows * BLOCK_KEYS);
         assert!(head.slots.end.next_multiple_of(KEY_LANES) * dim <= head.keys.len());
-        assert!(head.slots.end * dim <= head.values.len());
+        assert!(head.slots.end * width <= head.values.len());
         assert!(head.slots.start.is_multiple_of(KEY_LANES));
         for start in head.slots.clone().step_by(BLOCK_KEYS) {
             let count = BLOCK_KEYS.min(head.slots.end - start);
@@ -70,9 +74,9 @@ impl Kernel for Attend<'_, '_> {
             };
             let left = rows - first;
             let keys = &head.keys[start * dim..];
-            let values = &head.values[start * dim..][..count * dim];
+            let values = &head.values[start * width..][..count * width];
             let q = &tile.q[first..];
-            let acc = &mut tile.acc[first * dim..];
+            let acc = &mut tile.acc[first * width..];
             let scores = &mut scores[..left * BLOCK_KEYS];
             // SAFETY: `left` rows of queries, sums and scores; the runs of `count` keys and `count`
             // values lie within the head, as asserted above.
@@ -81,6 +85,7 @@ impl Kernel for Attend<'_, '_> {
                     rows: left,
                     stride: rows,
                     dim,
+                    width,
                     count,
                 };
                 tiles::<L>(size, |row, height| {
@@ -99,7 +104,7 @@ impl Kernel for Attend<'_, '_> {
                         seen,
                         &mut tile.max[first + row],
                         &mut tile.sum[first + row],
-                        &mut acc[row * dim..][..dim],
+                        &mut acc[row * width..][..width],
                     );
                 }
                 tiles::<L>(size, |row, height| {
@@ -108,7 +113,7 @@ impl Kernel for Attend<'_, '_> {
                         size,
                         &scores[row * BLOCK_KEYS..],
                         values,
-                        &mut acc[row * dim..],
+                        &mut acc[row * width..],
                     );
                 });
             }
@@ -122,7 +127,10 @@ struct Size {
     rows: usize,
     /// Rows of the tile.
     stride: usize,
+    /// Width of a key.
     dim: usize,
+    /// Width of a value.
+    width: usize,
     /// Keys of the block.
     count: usize,
 }
@@ -312,8 +320,8 @@ unsafe fn add_rows<L: Lanes>(
     acc: &mut [f32],
 ) {
     let mut at = 0;
-    while at < size.dim {
-        let pair = L::WIDE && size.dim - at >= 2 * LANES;
+    while at < size.width {
+        let pair = L::WIDE && size.width - at >= 2 * LANES;
         let weights = weights.as_ptr();
         let values = values[at..].as_ptr();
         let acc = acc[at..].as_mut_ptr();
@@ -356,7 +364,7 @@ impl<const M: usize, const N: usize> Kernel for Add<M, N> {
             acc,
         } = self;
         // SAFETY: `M` rows, `N` vectors each.
-        let at = |m: usize, n: usize| unsafe { acc.add(m * size.dim + n * LANES) };
+        let at = |m: usize, n: usize| unsafe { acc.add(m * size.width + n * LANES) };
         let mut sums: [[L; N]; M] =
         // SAFETY: as above.
         std::array::from_fn(|m| std::array::from_fn(|n| unsafe { L::load(at(m, n)) }));
@@ -364,8 +372,8 @@ impl<const M: usize, const N: usize> Kernel for Add<M, N> {
             // SAFETY: key `key` of the block.
             unsafe {
                 let v: [L; N] =
-                    std::array::from_fn(|n| L::load_half(values.add(key * size.dim + n * LANES)));
-                L::prefetch(values.wrapping_add((key + BLOCK_KEYS) * size.dim));
+                    std::array::from_fn(|n| L::load_half(values.add(key * size.width + n * LANES)));
+                L::prefetch(values.wrapping_add((key + BLOCK_KEYS) * size.width));
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let weight = L::splat(*weights.add(m * BLOCK_KEYS + key));
                     for n in 0..N {

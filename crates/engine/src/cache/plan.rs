@@ -1,0 +1,176 @@
+//! What a policy keeps of each layer of a given model: decided once, shared by all sequences.
+//!
+//! Knows shapes and bases; must not know requests.
+
+use std::sync::Arc;
+
+use super::{CachePolicy, CacheShape};
+use crate::EngineError;
+use crate::basis::{Bases, JointBases};
+use crate::kernels::{Bits, GROUP_TOKENS, LaneTable, RopeTable, Values, group_of};
+
+/// Layers that the closed loop keeps at [`EARLY_BITS`]; the last of them is the base the accumulator
+/// starts from (XQuant, arXiv:2508.10395, section 4.3).
+const EARLY_LAYERS: usize = 3;
+/// Bits of those layers.
+const EARLY_BITS: Bits = Bits::Four;
+
+/// Which tokens are read in full precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Window {
+    /// Each group of [`GROUP_TOKENS`] tokens by its own tokens, coded by all later ones: as a
+    /// sequence is read and written.
+    #[default]
+    Recent,
+    /// None of a whole group, not even by its own tokens: as perplexities of quantised caches are
+    /// published ("all tokens quantised").
+    None,
+}
+
+/// What is kept of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Keys per channel, values per token; as they are, or as latents.
+    Pair { bits: Bits, latent: bool },
+    /// The normed input per token. `base` starts the accumulator.
+    Input { bits: Bits, base: bool },
+    /// The input's difference to the accumulator, per token; as it is, or in the joint basis.
+    Delta { bits: Bits, joint: bool },
+}
+
+/// A policy worked out for a model.
+pub struct Plan {
+    pub(super) policy: CachePolicy,
+    pub(super) shape: CacheShape,
+    pub(super) layers: Vec<Keep>,
+    pub(super) window: Window,
+    pub(super) outlier: bool,
+    /// How the accumulator is kept between layers.
+    pub(super) accumulator: Bits,
+    pub(super) lanes: Arc<LaneTable>,
+    pub(super) bases: Option<Arc<Bases>>,
+    pub(super) joint: Option<Arc<JointBases>>,
+}
+
+/// What a plan needs of the model, made when it is first needed.
+pub struct PlanParts<'a> {
+    /// Angles.
+    pub rope: &'a RopeTable,
+    /// Bases of keys and values.
+    pub bases: &'a dyn Fn() -> Result<Arc<Bases>, EngineError>,
+    /// Joint bases of the input.
+    pub joint: &'a dyn Fn() -> Result<Arc<JointBases>, EngineError>,
+}
+
+impl Plan {
+    /// Works out a policy other than full.
+    ///
+    /// # Errors
+    /// Where the bases cannot be had, or the model's widths do not divide into groups.
+    pub fn new(
+        policy: CachePolicy,
+        shape: CacheShape,
+        window: Window,
+        parts: &PlanParts<'_>,
+    ) -> Result<Plan, EngineError> {
+        for width in [shape.hidden, shape.kv_width()] {
+            if group_of(width, GROUP_TOKENS).is_none() {
+                return Err(EngineError::Request(format!(
+                    "the cache policy {policy} needs widths that are multiples of 16, not {width}; use `full`"
+                )));
+            }
+        }
+        let input = shape.keeps_input();
+        let layers: Vec<Keep> = match policy {
+            CachePolicy::Full => Vec::new(),
+            CachePolicy::Kv(bits) => vec![
+                Keep::Pair {
+                    bits,
+                    latent: false
+                };
+                shape.layers
+            ],
+            CachePolicy::XQuant { bits, .. } if input => {
+                vec![Keep::Input { bits, base: false }; shape.layers]
+            }
+            CachePolicy::XQuant { bits, .. } => {
+                vec![Keep::Pair { bits, latent: true }; shape.layers]
+            }
+            CachePolicy::XQuantCl(bits) => (0..shape.layers)
+                .map(|layer| {
+                    // With quantisation off the early layers have none either.
+                    let early = if bits == Bits::Half { bits } else { EARLY_BITS };
+                    if layer >= EARLY_LAYERS {
+                        Keep::Delta {
+                            bits,
+                            joint: !input,
+                        }
+                    } else if layer + 1 == EARLY_LAYERS || input {
+                        Keep::Input {
+                            bits: early,
+                            base: layer + 1 == EARLY_LAYERS,
+                        }
+                    } else {
+                        Keep::Pair {
+                            bits: early,
+                            latent: true,
+                        }
+                    }
+                })
+                .collect(),
+        };
+        let needs = |wanted: fn(&Keep) -> bool| layers.iter().any(wanted);
+        let bases = if needs(|keep| matches!(keep, Keep::Pair { latent: true, .. })) {
+            Some((parts.bases)()?)
+        } else {
+            None
+        };
+        let joint = if needs(|keep| matches!(keep, Keep::Delta { joint: true, .. })) {
+            Some((parts.joint)()?)
+        } else {
+            None
+        };
+        Ok(Plan {
+            policy,
+            shape,
+            window,
+            outlier: matches!(policy, CachePolicy::XQuant { outlier: true, .. }),
+            accumulator: Bits::Half,
+            lanes: Arc::new(LaneTable::new(parts.rope)),
+            bases,
+            joint,
+            layers,
+        })
+    }
+
+    /// The same plan with the closed loop's accumulator kept in `bits` between layers.
+    #[must_use]
+    pub fn with_accumulator(mut self, bits: Bits) -> Plan {
+        self.accumulator = bits;
+        self
+    }
+
+    /// The policy it works out.
+    pub fn policy(&self) -> CachePolicy {
+        self.policy
+    }
+
+    /// Bytes of the bases, which all sequences of the model share.
+    pub fn bases_bytes(&self) -> usize {
+        self.bases.as_ref().map_or(0, |bases| bases.size_bytes())
+            + self.joint.as_ref().map_or(0, |joint| joint.size_bytes())
+    }
+
+    /// Which values attention weighs in `layer`.
+    pub(super) fn values(&self, layer: usize) -> Values {
+        match self.layers[layer] {
+            Keep::Pair { latent: true, .. } => Values::Shared(self.shape.kv_width()),
+            _ => Values::Heads,
+        }
+    }
+
+    /// Whether `layer` is encoded from the layer's input.
+    pub(super) fn keeps_input(&self, layer: usize) -> bool {
+        !matches!(self.layers[layer], Keep::Pair { .. })
+    }
+}
