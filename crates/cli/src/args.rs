@@ -120,7 +120,7 @@ pub struct AskArgs {
     pub question: String,
     #[command(flatten)]
     pub scope: ScopeArgs,
-    /// The model that answers: a catalogue name or the path of a GGUF file
+    /// The model that answers: a catalogue name, the path of a GGUF file or of a safetensors folder, or openai:URL#NAME
     #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
     pub model: Option<String>,
     /// Print the answer with its whole trace as JSON
@@ -247,7 +247,8 @@ pub enum EngineCommand {
     /// Continue a prompt
     #[command(after_help = "Examples:\n  \
         footnote engine generate --model smollm2-135m --prompt \"The 10-K is\" --max-tokens 20\n  \
-        footnote engine generate --model qwen2.5-coder-0.5b --chat --prompt-file question.txt --json")]
+        footnote engine generate --model qwen2.5-coder-0.5b --chat --prompt-file question.txt --json\n  \
+        footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --prompt \"The 10-K is\"")]
     Generate(GenerateArgs),
     /// Measure prefill and decode speed
     #[command(
@@ -263,7 +264,7 @@ pub enum EngineCommand {
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Catalogue name or path of a GGUF file
+    /// Catalogue name, or path of a GGUF file or of a safetensors folder
     #[arg(long)]
     pub model: String,
     /// The prompt
@@ -316,7 +317,7 @@ pub struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub struct PerplexityArgs {
-    /// Catalogue name or path of a GGUF file
+    /// Catalogue name, or path of a GGUF file or of a safetensors folder
     #[arg(long)]
     pub model: String,
     /// Text to score: any text file, or page JSON lines; plain, .gz or .zst
@@ -350,7 +351,7 @@ pub enum ModeName {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Catalogue name or path of a GGUF file
+    /// Catalogue name, or path of a GGUF file or of a safetensors folder
     #[arg(long)]
     pub model: String,
     /// Length of the prompt
@@ -424,7 +425,7 @@ pub struct RankPassagesArgs {
     /// Which ranker
     #[arg(long, value_name = "NAME", default_value = "lexical")]
     pub ranker: String,
-    /// The model of a model ranker: a catalogue name or the path of a GGUF file
+    /// The model of a model ranker: a catalogue name, a path, or openai:URL#NAME
     #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
     pub model: Option<String>,
     /// Where to write the predictions
@@ -482,7 +483,7 @@ pub struct RankArgs {
     /// Which ranker
     #[arg(long, value_name = "NAME")]
     pub ranker: String,
-    /// The model of a model ranker: a catalogue name or the path of a GGUF file
+    /// The model of a model ranker: a catalogue name, a path, or openai:URL#NAME
     #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
     pub model: Option<String>,
     /// Where to write the predictions

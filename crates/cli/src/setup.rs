@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use footnote_agent::{Agent, DocTypeRanker, LearnedOrder, ModelRanker};
-use footnote_engine::{LanguageModel, catalogue};
+use footnote_agent::{Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker};
+use footnote_engine::{LanguageModel, RemoteModel, RemoteOptions, catalogue};
 use footnote_index::{Corpus, SearchBackend};
 use include_dir::{Dir, include_dir};
 
@@ -49,11 +49,41 @@ pub fn agent(model: Option<&str>, context: &Context) -> anyhow::Result<Agent> {
         None => language_model(Some(DRAFT_MODEL), context)?,
         Some(_) => Arc::clone(&answering),
     };
-    Ok(Agent::new(
-        corpus,
-        answering,
-        Arc::new(ModelRanker::new(ranking)?),
-    ))
+    let ranker: Arc<dyn DocTypeRanker> = match ModelRanker::new(ranking) {
+        Ok(ranker) => Arc::new(ranker),
+        Err(error) if model.is_some_and(is_served) => {
+            context.output.step(&format!(
+                "document types in a fixed order: {error}; `footnote train doc-types` makes a ranker that needs no model"
+            ));
+            Arc::new(FixedOrder::default())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Agent::new(corpus, answering, ranker))
+}
+
+/// Whether a model's name is that of a served one.
+pub fn is_served(name: &str) -> bool {
+    name.starts_with("openai:")
+}
+
+/// A served model. Offline only one on this machine.
+pub fn served_model(name: &str, context: &Context) -> anyhow::Result<RemoteModel> {
+    let options = RemoteOptions::parse(name)?;
+    let host = options.url.split("//").nth(1).unwrap_or_default();
+    let here = ["127.0.0.1", "localhost", "[::1]"].iter().any(|local| {
+        host.split('/').next().is_some_and(|host| {
+            host.strip_prefix(local)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        })
+    });
+    if context.offline && !here {
+        bail!(
+            "{} is not on this machine, and --offline forbids the network",
+            options.url
+        );
+    }
+    Ok(RemoteModel::connect(options)?)
 }
 
 /// The ranker of document types by a model's own scores.
@@ -70,7 +100,10 @@ pub fn language_model(
     name: Option<&str>,
     context: &Context,
 ) -> anyhow::Result<Arc<dyn LanguageModel>> {
-    Ok(engine::open(name.unwrap_or(ANSWER_MODEL), context)?)
+    match name {
+        Some(name) if is_served(name) => Ok(Arc::new(served_model(name, context)?)),
+        name => Ok(engine::open(name.unwrap_or(ANSWER_MODEL), context)?),
+    }
 }
 
 /// Says what a first use fetches, and fetches it.

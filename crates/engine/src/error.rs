@@ -63,6 +63,14 @@ pub enum EngineError {
         /// How many requests wait.
         waiting: usize,
     },
+    /// A served model gave nothing.
+    #[error("the model server {url}: {reason}")]
+    Remote {
+        /// The API's root.
+        url: String,
+        /// What went wrong, and the mend where there is one.
+        reason: String,
+    },
     /// The model's thread has ended.
     #[error("the model has stopped")]
     Stopped,

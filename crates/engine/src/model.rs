@@ -1,7 +1,7 @@
 //! The contract between Footnote and a language model, whatever runs it.
 //!
 //! Callers know prompts, grammars and policies; they must not know tensors, devices or servers.
-//! Implementations: the local engine (`local`), later any OpenAI-compatible server.
+//! Implementations: the local engine (`local`) and any OpenAI-compatible server (`remote`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -12,11 +12,12 @@ use footnote_engine::{
     GenerateEvent, GenerateRequest, Grammar, LanguageModel, LocalModel, LocalOptions, Message,
     Prompt, Role, Sampling, catalogue,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineCommand, GenerateArgs};
 use crate::commands::{Context, Usage};
 use crate::output::Outcome;
+use crate::setup;
 
 /// The largest prompt file that is read.
 const PROMPT_BYTES_MAX: u64 = 16 << 20;
@@ -57,7 +58,7 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
     } else {
         Prompt::Text(text)
     };
-    let request = GenerateRequest {
+    let mut request = GenerateRequest {
         prompt,
         max_tokens: args.max_tokens,
         sampling: Sampling {
@@ -68,19 +69,41 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         },
         stop: args.stop.clone(),
         grammar,
-        cache: Some(args.cache),
+        cache: None,
     };
+    if setup::is_served(&args.model) {
+        let model = setup::served_model(&args.model, context)?;
+        if args.cache != CacheChoice::default() {
+            request.cache = Some(args.cache);
+        }
+        return write(&model, request, &Value::Null, args.json, context);
+    }
     let model = open(&args.model, context)?;
-    let cache = model.chosen_cache(Some(args.cache));
+    request.cache = Some(args.cache);
+    let cache = model.chosen_cache(request.cache);
     if args.cache == CacheChoice::Auto {
         output.step(&format!("cache {}: {}", cache.policy, cache.reason));
     }
+    let cache = json!({"policy": cache.policy.to_string(), "reason": cache.reason});
+    write(model.as_ref(), request, &cache, args.json, context)
+}
+
+/// Shows a generation as it comes, or its JSON at the end. `cache` says how a local model keeps its
+/// context.
+fn write(
+    model: &dyn LanguageModel,
+    request: GenerateRequest,
+    cache: &Value,
+    as_json: bool,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let output = &context.output;
     let mut whole = String::new();
     for event in model.generate(request)? {
         match event? {
-            GenerateEvent::Text(more) if args.json => whole.push_str(&more),
+            GenerateEvent::Text(more) if as_json => whole.push_str(&more),
             GenerateEvent::Text(more) => output.part(&more)?,
-            GenerateEvent::Done(finish, usage) if args.json => output.json(&json!({
+            GenerateEvent::Done(finish, usage) if as_json => output.json(&json!({
                 "text": whole,
                 "finish": finish,
                 "tokens_in": usage.tokens_in,
@@ -90,8 +113,8 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
                 "decode_tok_s": usage.decode_tok_s,
                 "prefill_tok_s": usage.prefill_tok_s,
                 "cache": {
-                    "policy": cache.policy.to_string(),
-                    "reason": cache.reason,
+                    "policy": cache["policy"],
+                    "reason": cache["reason"],
                     "bytes": usage.cache_bytes,
                     "bytes_full": usage.cache_bytes_full,
                 },
