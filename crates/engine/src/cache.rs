@@ -54,8 +54,10 @@ impl CacheShape {
 pub struct LayerRows<'a> {
     /// The layer's normed input, `[tokens][hidden]`: what XQuant keeps.
     pub normed: &'a [f32],
-    /// Keys before rotation with their bias, `[tokens][kv_heads][head_dim]`.
+    /// Keys before rotation with their bias and norm, `[tokens][kv_heads][head_dim]`.
     pub keys: &'a [f32],
+    /// Keys before their norm; `keys` again for models without one.
+    pub raw_keys: &'a [f32],
     /// Values with their bias, as `keys`.
     pub values: &'a [f32],
 }
@@ -78,6 +80,15 @@ pub struct Projection<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
+/// The norm of key heads before rotation (Qwen3).
+#[derive(Clone, Copy, Debug)]
+pub struct KeyNorm<'a> {
+    /// One weight an element of a head.
+    pub weight: &'a [f32],
+    /// Added to the mean square.
+    pub epsilon: f32,
+}
+
 /// The layer a cache works on, for policies that rebuild keys and values.
 #[derive(Clone, Copy)]
 pub struct LayerView<'a> {
@@ -89,6 +100,8 @@ pub struct LayerView<'a> {
     pub key: Projection<'a>,
     /// What makes values.
     pub value: Projection<'a>,
+    /// What norms keys, for models that do.
+    pub key_norm: Option<KeyNorm<'a>>,
 }
 
 /// Bytes of a cache by what they are for.

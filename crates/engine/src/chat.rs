@@ -9,7 +9,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
 
-use crate::gguf::{GgufFile, Value};
+use crate::model_file::{ModelFile, Value};
 use crate::tokenizer::Tokenizer;
 use crate::{EngineError, Message, Role};
 
@@ -40,7 +40,7 @@ impl ChatTemplate {
     /// # Errors
     /// [`EngineError::ModelFile`] where the template does not parse, or there is none and ChatML
     /// does not fit.
-    pub fn from_gguf(file: &GgufFile, tokenizer: &Tokenizer) -> Result<ChatTemplate, EngineError> {
+    pub fn from_file(file: &ModelFile, tokenizer: &Tokenizer) -> Result<ChatTemplate, EngineError> {
         let source = match file.value("tokenizer.chat_template") {
             Some(Value::Text(source)) => source.clone(),
             _ => {

@@ -3,7 +3,7 @@
 //! Knows the metadata keys of the families this engine runs; must not know weights or requests.
 
 use crate::EngineError;
-use crate::gguf::{GgufFile, Value};
+use crate::model_file::{ModelFile, Value};
 
 /// How a family lays out a head before rotation (RoPE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,11 @@ pub enum RopeLayout {
     Halves,
 }
 
+/// Metadata of a reader whose files lay heads out otherwise than GGUF: its value is [`HALVES`].
+pub(crate) const ROPE_LAYOUT: &str = "footnote.rope_layout";
+/// [`RopeLayout::Halves`].
+pub(crate) const HALVES: &str = "halves";
+
 /// The families this engine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -21,6 +26,8 @@ pub enum Family {
     Llama,
     /// Qwen2 and Qwen2.5: biases on queries, keys and values.
     Qwen2,
+    /// Qwen3: no biases, each head of queries and keys normed before rotation.
+    Qwen3,
 }
 
 impl Family {
@@ -29,15 +36,16 @@ impl Family {
         match name {
             "llama" => Some(Family::Llama),
             "qwen2" => Some(Family::Qwen2),
+            "qwen3" => Some(Family::Qwen3),
             _ => None,
         }
     }
 
-    /// How its heads are rotated.
+    /// How its heads are rotated in GGUF files.
     pub fn rope_layout(self) -> RopeLayout {
         match self {
             Family::Llama => RopeLayout::Interleaved,
-            Family::Qwen2 => RopeLayout::Halves,
+            Family::Qwen2 | Family::Qwen3 => RopeLayout::Halves,
         }
     }
 }
@@ -67,6 +75,8 @@ pub struct ModelConfig {
     pub rms_epsilon: f32,
     /// Base of the rotation frequencies.
     pub rope_base: f32,
+    /// How a head's values are paired for rotation.
+    pub rope_layout: RopeLayout,
     /// Tokens in the vocabulary.
     pub vocab: usize,
 }
@@ -76,7 +86,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// [`EngineError::ModelFile`] where the architecture is another one or a value is missing or absurd.
-    pub fn from_gguf(file: &GgufFile) -> Result<ModelConfig, EngineError> {
+    pub fn from_file(file: &ModelFile) -> Result<ModelConfig, EngineError> {
         let architecture = match file.value("general.architecture") {
             Some(Value::Text(name)) => name.clone(),
             _ => return Err(file.damaged("it names no architecture")),
@@ -86,7 +96,7 @@ impl ModelConfig {
                 format!(
                     "it is a model of architecture {architecture:?}, which this engine does not run"
                 ),
-                "choose a model of the llama or qwen2 family (`footnote models list`)",
+                "choose a model of the llama, qwen2 or qwen3 family (`footnote models list`)",
             ));
         };
         let read = Keys {
@@ -155,6 +165,10 @@ impl ModelConfig {
                 // The base of the original Llama, which its files leave out.
                 None => 10_000.0,
             },
+            rope_layout: match file.value(ROPE_LAYOUT) {
+                Some(Value::Text(layout)) if layout == HALVES => RopeLayout::Halves,
+                _ => family.rope_layout(),
+            },
             vocab,
         })
     }
@@ -172,7 +186,7 @@ impl ModelConfig {
 
 /// Metadata of one architecture.
 struct Keys<'a> {
-    file: &'a GgufFile,
+    file: &'a ModelFile,
     architecture: &'a str,
 }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use crate::EngineError;
 use crate::basis::{Bases, JointBases};
 use crate::cache::{
-    Cache, CachePolicy, CacheShape, LayerRows, LayerView, Plan, PlanParts, Projection, Rotation,
-    Window,
+    Cache, CachePolicy, CacheShape, KeyNorm, LayerRows, LayerView, Plan, PlanParts, Projection,
+    Rotation, Window,
 };
 use crate::config::{ModelConfig, RopeLayout};
 use crate::kernels::{
@@ -82,6 +82,8 @@ pub struct Scratch {
     normed: Vec<f32>,
     queries: Vec<f32>,
     keys: Vec<f32>,
+    /// Keys before their norm, where there is one.
+    raw_keys: Vec<f32>,
     values: Vec<f32>,
     attended: Vec<f32>,
     added: Vec<f32>,
@@ -105,7 +107,7 @@ impl Decoder {
             .collect();
         Decoder {
             rope: RopeTable::new(&frequencies, context),
-            style: match config.family.rope_layout() {
+            style: match config.rope_layout {
                 RopeLayout::Interleaved => RopeStyle::Interleaved,
                 RopeLayout::Halves => RopeStyle::Neox,
             },
@@ -290,6 +292,14 @@ impl Decoder {
         add_bias(&layer.query, &mut scratch.queries);
         add_bias(&layer.key, &mut scratch.keys);
         add_bias(&layer.value, &mut scratch.values);
+        if let Some(norm) = &layer.query_norm {
+            norm_heads(&mut scratch.queries, norm, config.rms_epsilon);
+        }
+        if let Some(norm) = &layer.key_norm {
+            // What a latent cache is made from is not normed yet.
+            scratch.raw_keys.clone_from(&scratch.keys);
+            norm_heads(&mut scratch.keys, norm, config.rms_epsilon);
+        }
         rope(
             &mut scratch.queries,
             config.heads,
@@ -303,6 +313,10 @@ impl Decoder {
             rotation: self.rotation(),
             key: projection(&layer.key),
             value: projection(&layer.value),
+            key_norm: layer.key_norm.as_deref().map(|weight| KeyNorm {
+                weight,
+                epsilon: config.rms_epsilon,
+            }),
         };
         let (query_width, kv_width) = (config.query_width(), config.kv_width());
         let mut at = 0;
@@ -314,6 +328,10 @@ impl Decoder {
                 &LayerRows {
                     normed: &scratch.normed[part(config.hidden)],
                     keys: &scratch.keys[part(kv_width)],
+                    raw_keys: match layer.key_norm {
+                        Some(_) => &scratch.raw_keys[part(kv_width)],
+                        None => &scratch.keys[part(kv_width)],
+                    },
                     values: &scratch.values[part(kv_width)],
                 },
             );
@@ -358,6 +376,13 @@ impl Decoder {
             &mut scratch.stream,
         );
     }
+}
+
+/// Norms each head of `rows`; a head is as wide as `weight`.
+fn norm_heads(rows: &mut Vec<f32>, weight: &[f32], epsilon: f32) {
+    let mut normed = vec![0.0; rows.len()];
+    rms_norm(rows, weight, epsilon, &mut normed);
+    *rows = normed;
 }
 
 fn projection(linear: &Linear) -> Projection<'_> {

@@ -1,5 +1,4 @@
-//! The GGUF file: its header read with every count checked against the bytes that are there, and
-//! its tensors as ranges of a memory map.
+//! The GGUF file's header, read with every count checked against the bytes that are there.
 //!
 //! Own code rather than candle's reader: that one divides by `general.alignment` unchecked and
 //! spends up to 32 bytes of memory on a one-byte array element, so a hostile header could stop the
@@ -8,12 +7,8 @@
 //! This module knows bytes; it must not know models.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, UncheckedAdvice};
-
-use crate::EngineError;
+use crate::model_file::{TensorInfo, Value};
 
 /// Room for the metadata and tensor table. The largest vocabularies in use take about 15 MB.
 pub const MAX_HEADER_BYTES: usize = 64 << 20;
@@ -23,164 +18,10 @@ const MAX_ENTRIES: u64 = 65_536;
 const MAX_ARRAY_DEPTH: usize = 4;
 const MAX_DIMENSIONS: u32 = 4;
 
-/// A metadata value, widened to the largest type of its kind.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Any unsigned integer.
-    Unsigned(u64),
-    /// Any signed integer.
-    Signed(i64),
-    /// Either float.
-    Float(f64),
-    /// A truth value.
-    Bool(bool),
-    /// A string; invalid UTF-8 is replaced.
-    Text(String),
-    /// An array of strings, each as its bytes stand in the file.
-    Texts(Vec<String>),
-    /// An array of 32-bit integers (token types).
-    Integers(Vec<i32>),
-    /// An array of another type, stepped over: how many elements it has.
-    Skipped(u64),
-}
-
-/// Where a tensor lies and what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// The tensor's name.
-    pub name: String,
-    /// GGML's number of the element type.
-    pub type_id: u32,
-    /// Dimensions in GGML's order: the first runs fastest, so a linear layer is `[inputs, outputs]`.
-    pub dimensions: Vec<usize>,
-    /// Byte offset from the start of the file.
-    pub start: u64,
-}
-
-/// A model file, mapped, its header read.
-pub struct GgufFile {
-    path: PathBuf,
-    map: Mmap,
-    metadata: HashMap<String, Value>,
-    tensors: HashMap<String, TensorInfo>,
-}
-
-impl GgufFile {
-    /// Maps the file and reads its header.
-    ///
-    /// # Errors
-    /// [`EngineError::Io`] where it cannot be opened, [`EngineError::ModelFile`] where it is not a
-    /// GGUF file or its header is cut short or absurd.
-    pub fn open(path: &Path) -> Result<GgufFile, EngineError> {
-        let io = |source| EngineError::Io {
-            path: path.to_path_buf(),
-            source,
-        };
-        let file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(damaged(path, "it is not a regular file"));
-        }
-        // SAFETY: the map is read-only and lives only while the model loads. A file that another
-        // process shortens meanwhile would end this one by a signal, as with every mapped file;
-        // downloads write elsewhere and rename, so Footnote itself never does that.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let (metadata, tensors) = read_header(&map).map_err(|reason| damaged(path, &reason))?;
-        Ok(GgufFile {
-            path: path.to_path_buf(),
-            map,
-            metadata,
-            tensors,
-        })
-    }
-
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// A metadata value.
-    pub fn value(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
-    }
-
-    /// A tensor's place, if the file has it.
-    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(name)
-    }
-
-    /// The names of all tensors, in no order.
-    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
-    }
-
-    /// The tensor's `size` bytes.
-    ///
-    /// # Errors
-    /// Where the file ends before the tensor does.
-    pub fn bytes(&self, tensor: &TensorInfo, size: usize) -> Result<&[u8], EngineError> {
-        usize::try_from(tensor.start)
-            .ok()
-            .and_then(|start| self.map.get(start..start.checked_add(size)?))
-            .ok_or_else(|| {
-                damaged(
-                    &self.path,
-                    &format!(
-                        "the file is cut short: tensor {} needs {size} bytes from byte {}, the file has {}",
-                        tensor.name,
-                        tensor.start,
-                        self.map.len()
-                    ),
-                )
-            })
-    }
-
-    /// Tells the system that a tensor's pages are not needed again, so that packed weights and
-    /// file pages do not both stay resident.
-    pub fn release(&self, tensor: &TensorInfo, size: usize) {
-        const PAGE: usize = 4096;
-        let Ok(start) = usize::try_from(tensor.start) else {
-            return;
-        };
-        // Whole pages inside the tensor only: its neighbours may not have been read yet.
-        let first = start.next_multiple_of(PAGE);
-        let last = (start + size) / PAGE * PAGE;
-        if last > first {
-            // SAFETY: the map is read-only and backed by the file: dropped pages are read again on
-            // the next access. A refusal changes nothing but the memory in use, so it is not an error.
-            let _ = unsafe {
-                self.map
-                    .unchecked_advise_range(UncheckedAdvice::DontNeed, first, last - first)
-            };
-        }
-    }
-
-    /// An error about this file.
-    pub fn error(&self, reason: impl Into<String>, mend: impl Into<String>) -> EngineError {
-        EngineError::ModelFile {
-            path: self.path.clone(),
-            reason: reason.into(),
-            mend: mend.into(),
-        }
-    }
-
-    /// An error that says the file is damaged.
-    pub fn damaged(&self, reason: &str) -> EngineError {
-        damaged(&self.path, reason)
-    }
-}
-
-fn damaged(path: &Path, reason: &str) -> EngineError {
-    EngineError::ModelFile {
-        path: path.to_path_buf(),
-        reason: reason.to_string(),
-        mend: "delete the file and fetch it again (`footnote models get NAME`)".to_string(),
-    }
-}
-
 type Header = (HashMap<String, Value>, HashMap<String, TensorInfo>);
 
 /// Reads the header of a whole file's bytes.
-fn read_header(file: &[u8]) -> Result<Header, String> {
+pub(crate) fn read_header(file: &[u8]) -> Result<Header, String> {
     let mut reader = Reader {
         bytes: &file[..file.len().min(MAX_HEADER_BYTES)],
         at: 0,
@@ -234,6 +75,7 @@ fn read_header(file: &[u8]) -> Result<Header, String> {
                 name,
                 type_id,
                 dimensions,
+                part: 0,
                 start,
             },
         );

@@ -15,7 +15,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use crate::EngineError;
-use crate::gguf::{GgufFile, Value};
+use crate::model_file::{ModelFile, Value};
 
 /// Pre-tokenizer of GPT-2.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -65,7 +65,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`EngineError::ModelFile`] where the file's tokenizer is of another kind or damaged.
-    pub fn from_gguf(file: &GgufFile) -> Result<Tokenizer, EngineError> {
+    pub fn from_file(file: &ModelFile) -> Result<Tokenizer, EngineError> {
         let other = "choose another model (`footnote models list`)";
         match file.value("tokenizer.ggml.model") {
             Some(Value::Text(model)) if model == "gpt2" => {}
@@ -426,7 +426,7 @@ mod tests {
                 footnote_testkit::skip(module_path!(), name);
                 continue;
             };
-            let tokenizer = Tokenizer::from_gguf(&GgufFile::open(&path).unwrap()).unwrap();
+            let tokenizer = Tokenizer::from_file(&ModelFile::open(&path).unwrap()).unwrap();
             for (text, expected) in texts {
                 let tokens = tokenizer.encode(text).unwrap();
                 assert_eq!(tokens, expected, "{name}");

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use candle_core::quantized::GgmlDType;
 
 use crate::config::{Family, ModelConfig};
-use crate::gguf::GgufFile;
 use crate::kernels::QuantMatrix;
-use crate::{EngineError, gguf};
+use crate::model_file::{ModelFile, TensorInfo, Value};
+use crate::{EngineError, folder};
 
 /// All weights of a decoder.
 pub struct Weights {
@@ -36,6 +36,10 @@ pub struct LayerWeights {
     pub key: Linear,
     /// Values.
     pub value: Linear,
+    /// Weight of the norm of each query head, for families that have one.
+    pub query_norm: Option<Vec<f32>>,
+    /// Weight of the norm of each key head.
+    pub key_norm: Option<Vec<f32>>,
     /// Attention's output.
     pub attention_output: QuantMatrix,
     /// Weight of the norm before the feed-forward block.
@@ -62,7 +66,7 @@ impl Weights {
     /// # Errors
     /// [`EngineError::ModelFile`] where a tensor is missing, of another shape or of a type the
     /// kernels do not take, or where the file has tensors this decoder would leave out.
-    pub fn load(file: &GgufFile, config: &ModelConfig) -> Result<Weights, EngineError> {
+    pub fn load(file: &ModelFile, config: &ModelConfig) -> Result<Weights, EngineError> {
         let mut loader = Loader {
             file,
             used: HashSet::new(),
@@ -76,7 +80,12 @@ impl Weights {
         let output_norm = loader.vector("output_norm.weight", config.hidden)?;
         let rope_factors = match file.tensor("rope_freqs.weight") {
             Some(_) => Some(loader.vector("rope_freqs.weight", config.head_dim / 2)?),
-            None => None,
+            None => match file.value(folder::ROPE_FACTORS) {
+                Some(Value::Floats(factors)) if factors.len() == config.head_dim / 2 => {
+                    Some(factors.iter().map(|factor| *factor as f32).collect())
+                }
+                _ => None,
+            },
         };
         let mut layers = Vec::new();
         for index in 0..config.layers {
@@ -121,7 +130,7 @@ impl Weights {
 }
 
 struct Loader<'a> {
-    file: &'a GgufFile,
+    file: &'a ModelFile,
     used: HashSet<String>,
 }
 
@@ -135,6 +144,8 @@ impl<'a> Loader<'a> {
             query: self.linear(&name("attn_q"), query, config)?,
             key: self.linear(&name("attn_k"), kv, config)?,
             value: self.linear(&name("attn_v"), kv, config)?,
+            query_norm: self.head_norm(&name("attn_q_norm.weight"), config)?,
+            key_norm: self.head_norm(&name("attn_k_norm.weight"), config)?,
             attention_output: self.matrix(&name("attn_output.weight"), hidden, query)?,
             feed_forward_norm: self.vector(&name("ffn_norm.weight"), hidden)?,
             gate: self.matrix(&name("ffn_gate.weight"), inner, hidden)?,
@@ -158,6 +169,17 @@ impl<'a> Loader<'a> {
                 _ => Some(self.vector(&bias, outputs)?),
             },
         })
+    }
+
+    fn head_norm(
+        &mut self,
+        name: &str,
+        config: &ModelConfig,
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        match config.family {
+            Family::Qwen3 => self.vector(name, config.head_dim).map(Some),
+            Family::Llama | Family::Qwen2 => Ok(None),
+        }
     }
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<QuantMatrix, EngineError> {
@@ -204,11 +226,7 @@ impl<'a> Loader<'a> {
         Ok(vector)
     }
 
-    fn tensor(
-        &mut self,
-        name: &str,
-        dimensions: &[usize],
-    ) -> Result<&'a gguf::TensorInfo, EngineError> {
+    fn tensor(&mut self, name: &str, dimensions: &[usize]) -> Result<&'a TensorInfo, EngineError> {
         let tensor = self
             .file
             .tensor(name)
@@ -223,7 +241,7 @@ impl<'a> Loader<'a> {
         Ok(tensor)
     }
 
-    fn element_type(&self, tensor: &gguf::TensorInfo) -> Result<GgmlDType, EngineError> {
+    fn element_type(&self, tensor: &TensorInfo) -> Result<GgmlDType, EngineError> {
         element_type(tensor.type_id).ok_or_else(|| {
             self.file.error(
                 format!(

@@ -80,10 +80,12 @@ fn saving(policy: &str, hidden: usize, layers: usize) -> (f64, f64) {
             },
             key: projection,
             value: projection,
+            key_norm: None,
         };
         let rows = LayerRows {
             normed: &rows,
             keys: &rows,
+            raw_keys: &rows,
             values: &rows,
         };
         cache.write(&view, &rows);

@@ -241,7 +241,7 @@ fn what_is_no_file_is_named() {
         matches!(missing, Some(EngineError::Io { .. })),
         "{missing:?}"
     );
-    assert!(refusal(dir.path()).contains("not a regular file"));
+    assert!(refusal(dir.path()).contains("without config.json"));
     let empty = dir.path().join("empty.gguf");
     File::create(&empty).unwrap();
     assert!(refusal(&empty).contains("cut short"));

@@ -82,7 +82,13 @@ impl QuantisedCache {
             view.rotation.table,
             view.rotation.style,
         );
-        let keys = without(rows.keys, view.key.bias);
+        // Latents are of the projection itself; codes of keys are nearer to what attention sees.
+        let source = if plan.values(view.index) == Values::Heads {
+            rows.keys
+        } else {
+            rows.raw_keys
+        };
+        let keys = without(source, view.key.bias);
         let mut values = without(rows.values, view.value.bias);
         let shared = plan.values(view.index) != Values::Heads;
         if let (true, Some(bases)) = (shared, &plan.bases) {

@@ -175,7 +175,7 @@ pub fn find(name: &str) -> Result<&'static CatalogueEntry, EngineError> {
         .ok_or_else(|| EngineError::UnknownModel {
             name: name.chars().take(200).collect(),
             mend: format!(
-                "give the path of a GGUF file or one of {}",
+                "give the path of a GGUF file or of a safetensors folder, or one of {}",
                 CATALOGUE
                     .iter()
                     .map(|entry| entry.name)
@@ -195,7 +195,8 @@ pub fn resolve(name_or_path: &str, models_dir: &Path) -> Result<PathBuf, EngineE
         Ok(entry) => entry,
         Err(unknown) => {
             let path = Path::new(name_or_path);
-            return if path.is_file() {
+            // A folder of safetensors is a model too.
+            return if path.exists() {
                 Ok(path.to_path_buf())
             } else {
                 Err(unknown)

@@ -66,6 +66,8 @@ pub struct CodedKeys<'a> {
     pub basis: Option<&'a [f32]>,
     /// Added to each key before rotation.
     pub bias: Option<&'a [f32]>,
+    /// Weight and epsilon of the norm of each head before rotation.
+    pub norm: Option<(&'a [f32], f32)>,
     /// Position of the first token, a multiple of [`GROUP_TOKENS`].
     pub first: usize,
 }
@@ -185,6 +187,7 @@ impl Kernel for Rebuild<'_, '_> {
                 L::apart(RotateRun {
                     rebuilt: &rebuilt[run * LANES..],
                     bias: coded.bias,
+                    norm: coded.norm,
                     cos: &table.cos[angles..][..table.half * LANES],
                     sin: &table.sin[angles..][..table.half * LANES],
                     shape,
@@ -202,6 +205,7 @@ struct RotateRun<'a, 'b> {
     /// Channels [`STRIP`] apart.
     rebuilt: &'a [f32],
     bias: Option<&'a [f32]>,
+    norm: Option<(&'a [f32], f32)>,
     cos: &'a [f32],
     sin: &'a [f32],
     shape: &'a HeadShape,
@@ -217,10 +221,37 @@ impl Kernel for RotateRun<'_, '_> {
         let (dim, half) = (self.shape.head_dim, self.shape.head_dim / 2);
         let channels = self.shape.kv_heads * dim;
         assert!(self.rebuilt.len() >= (channels - 1) * STRIP + LANES);
+        assert!(self.norm.is_none_or(|(weight, _)| weight.len() == dim));
         assert!(self.cos.len() == half * LANES && self.sin.len() == half * LANES);
         for head in 0..self.shape.kv_heads {
             let run = (head * GROUP_TOKENS + self.tokens) * dim;
             let run = &mut self.keys[run..run + dim * KEY_LANES];
+            // Elements of this head for 16 tokens, with bias. SAFETY: the lengths were asserted above.
+            let plain = |element: usize| unsafe {
+                let channel = head * dim + element;
+                let x = L::load(self.rebuilt.as_ptr().add(channel * STRIP));
+                match self.bias {
+                    Some(bias) => x.add(L::splat(bias[channel])),
+                    None => x,
+                }
+            };
+            let factor = self.norm.map(|(_, epsilon)| {
+                let squares = (0..dim).fold(L::splat(0.0), |sum, element| {
+                    let x = plain(element);
+                    x.mul_add(x, sum)
+                });
+                let inverse = squares
+                    .to_array()
+                    .map(|sum| 1.0 / (sum / dim as f32 + epsilon).sqrt());
+                // SAFETY: the array is a whole vector.
+                unsafe { L::load(inverse.as_ptr()) }
+            });
+            let at = |element: usize| match (self.norm, factor) {
+                (Some((weight, _)), Some(factor)) => {
+                    plain(element).mul(factor).mul(L::splat(weight[element]))
+                }
+                _ => plain(element),
+            };
             for i in 0..half {
                 let (first, second) = match self.style {
                     RopeStyle::Neox => (i, i + half),
@@ -228,14 +259,6 @@ impl Kernel for RotateRun<'_, '_> {
                 };
                 // SAFETY: the lengths were asserted above.
                 unsafe {
-                    let at = |element: usize| {
-                        let channel = head * dim + element;
-                        let x = L::load(self.rebuilt.as_ptr().add(channel * STRIP));
-                        match self.bias {
-                            Some(bias) => x.add(L::splat(bias[channel])),
-                            None => x,
-                        }
-                    };
                     let (a, b) = (at(first), at(second));
                     let cos = L::load(self.cos.as_ptr().add(i * LANES));
                     let sin = L::load(self.sin.as_ptr().add(i * LANES));

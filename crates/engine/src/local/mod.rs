@@ -21,8 +21,8 @@ use crate::cache::{CacheChoice, CachePolicy, Chosen, Plan, Window};
 use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
-use crate::gguf::GgufFile;
 use crate::grammar::GrammarFactory;
+use crate::model_file::ModelFile;
 use crate::sampling::Sampler;
 use crate::text_stream::StopStream;
 use crate::tokenizer::Tokenizer;
@@ -81,10 +81,10 @@ impl LoadedModel {
     /// # Errors
     /// [`EngineError::Io`] or [`EngineError::ModelFile`], naming the file and the mend.
     pub fn open(path: &Path, context_tokens: Option<usize>) -> Result<LoadedModel, EngineError> {
-        let file = GgufFile::open(path)?;
-        let config = ModelConfig::from_gguf(&file)?;
-        let tokenizer = Tokenizer::from_gguf(&file)?;
-        let template = ChatTemplate::from_gguf(&file, &tokenizer)?;
+        let file = ModelFile::open(path)?;
+        let config = ModelConfig::from_file(&file)?;
+        let tokenizer = Tokenizer::from_file(&file)?;
+        let template = ChatTemplate::from_file(&file, &tokenizer)?;
         let weights = Weights::load(&file, &config)?;
         let context = match context_tokens {
             Some(wanted) if wanted > config.context => {

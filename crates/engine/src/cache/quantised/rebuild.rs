@@ -12,7 +12,7 @@ use super::{LayerView, QuantisedCache};
 use crate::cache::plan::Keep;
 use crate::kernels::{
     CodedKeys, Form, GROUP_TOKENS, KvBlock, Parts, Values, matmul_many, parallel, put_key,
-    put_value, rebuild_keys, rebuild_values, rope,
+    put_value, rebuild_keys, rebuild_values, rms_norm, rope,
 };
 
 /// Groups rebuilt together: what they take stays in the second-level caches, and there is work for
@@ -26,6 +26,7 @@ struct Work {
     values: Vec<f16>,
     inputs: Vec<f32>,
     rebuilt_keys: Vec<f32>,
+    normed_keys: Vec<f32>,
     rebuilt_values: Vec<f32>,
 }
 
@@ -113,6 +114,10 @@ impl QuantisedCache {
                     first_channel: first_channel.as_deref(),
                     basis,
                     bias: view.key.bias,
+                    norm: view
+                        .key_norm
+                        .filter(|_| latent)
+                        .map(|norm| (norm.weight, norm.epsilon)),
                     first: (first + index) * GROUP_TOKENS,
                 };
                 let style = view.rotation.style;
@@ -178,6 +183,16 @@ impl QuantisedCache {
                     *key += bias;
                 }
             }
+        }
+        if let Some(norm) = view.key_norm {
+            work.normed_keys.resize(tokens * kv, 0.0);
+            rms_norm(
+                &work.rebuilt_keys,
+                norm.weight,
+                norm.epsilon,
+                &mut work.normed_keys,
+            );
+            std::mem::swap(&mut work.rebuilt_keys, &mut work.normed_keys);
         }
         rope(
             &mut work.rebuilt_keys,

@@ -2,7 +2,7 @@
 //! chunks of any size, closed loops that do not drift, and rollbacks that lose nothing.
 
 use super::*;
-use crate::cache::{Cache, CachePolicy, CacheShape, Projection, Rotation};
+use crate::cache::{Cache, CachePolicy, CacheShape, KeyNorm, Projection, Rotation};
 use crate::config::{Family, ModelConfig};
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
 use crate::kernels::{Bits, HeadShape, QuantMatrix, RopeStyle, RopeTable};
@@ -53,6 +53,7 @@ fn model(family: Family, kv_heads: usize) -> Decoder {
         context: 1024,
         rms_epsilon: 1e-6,
         rope_base: 10_000.0,
+        rope_layout: family.rope_layout(),
         vocab: VOCAB,
     };
     let mut random = Random(kv_heads as u64 * 77 + 5);
@@ -60,6 +61,12 @@ fn model(family: Family, kv_heads: usize) -> Decoder {
     let linear = |random: &mut Random, rows: usize, bias: f32| Linear {
         weight: random.matrix(rows, hidden),
         bias: (family == Family::Qwen2).then(|| random.vector(rows, bias)),
+    };
+    let head_norm = |random: &mut Random, size: f32| {
+        (family == Family::Qwen3).then(|| {
+            let weights = random.vector(head_dim, 0.5);
+            weights.into_iter().map(|x| (x + 1.0) * size).collect()
+        })
     };
     let kv = kv_heads * head_dim;
     let embedding = Arc::new(random.matrix(VOCAB, hidden));
@@ -69,6 +76,8 @@ fn model(family: Family, kv_heads: usize) -> Decoder {
             query: linear(&mut random, heads * head_dim, 1.0),
             key: linear(&mut random, kv, 40.0),
             value: linear(&mut random, kv, 1.0),
+            query_norm: head_norm(&mut random, 1.2),
+            key_norm: head_norm(&mut random, 1.2),
             attention_output: random.matrix(hidden, heads * head_dim),
             feed_forward_norm: vec![1.0; hidden],
             gate: random.matrix(feed_forward, hidden),
@@ -86,12 +95,14 @@ fn model(family: Family, kv_heads: usize) -> Decoder {
     Decoder::new(config, weights, 1024)
 }
 
-/// Grouped queries in both families, and as many KV heads as heads.
-fn models() -> [(&'static str, Decoder); 3] {
+/// Grouped queries in all families, and inputs no wider than keys and values.
+fn models() -> [(&'static str, Decoder); 5] {
     [
         ("qwen2, grouped", model(Family::Qwen2, 1)),
         ("llama, grouped", model(Family::Llama, 1)),
         ("llama, one KV head a head", model(Family::Llama, 4)),
+        ("qwen3, grouped", model(Family::Qwen3, 1)),
+        ("qwen3, input no wider", model(Family::Qwen3, 2)),
     ]
 }
 
@@ -308,6 +319,10 @@ fn keys_for_taps_are_those_attention_saw() {
                     weight: &layer.value.weight,
                     bias: layer.value.bias.as_deref(),
                 },
+                key_norm: layer.key_norm.as_deref().map(|weight| KeyNorm {
+                    weight,
+                    epsilon: decoder.config().rms_epsilon,
+                }),
             };
             let collect = |cache: &mut Cache| {
                 let mut keys = Vec::new();
@@ -386,6 +401,7 @@ fn the_closed_loop_does_not_drift() {
                 weight: &weight,
                 bias: None,
             },
+            key_norm: None,
         };
         let zeros = vec![0.0; GROUP_TOKENS * 128];
         cache.write(
@@ -393,6 +409,7 @@ fn the_closed_loop_does_not_drift() {
             &LayerRows {
                 normed: &input,
                 keys: &zeros,
+                raw_keys: &zeros,
                 values: &zeros,
             },
         );
