@@ -360,6 +360,9 @@ pub struct BenchArgs {
     /// How many tokens to write
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=8192))]
     pub gen_tokens: u32,
+    /// How many requests at once, each with a prompt of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub requests: u32,
     /// Where to run
     #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
     pub device: DeviceName,

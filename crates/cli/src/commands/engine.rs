@@ -135,50 +135,71 @@ fn write(
     Ok(Outcome::Done)
 }
 
-/// Speed of one request on an otherwise idle model: a prompt of exactly `prompt_tokens` arbitrary
-/// tokens, then `gen_tokens` greedy ones, whatever they are.
+/// Speed of requests on an otherwise idle model: prompts of exactly `prompt_tokens` arbitrary tokens,
+/// no two with the same start, then `gen_tokens` greedy ones, whatever they are.
 fn bench(args: &BenchArgs, context: &Context) -> anyhow::Result<Outcome> {
-    let model = open(&args.model, context)?;
-    // Ids that every vocabulary has and that are no control tokens in any of the families.
-    let tokens: Vec<u32> = (0..args.prompt_tokens)
-        .map(|i| 1000 + i.wrapping_mul(7919) % 20_000)
-        .collect();
-    let mut request = GenerateRequest::new(Prompt::Tokens(tokens), args.gen_tokens as usize);
-    // Nothing but letters and spaces keeps the end token out, so that the length is what was asked.
-    request.grammar = None;
-    request.cache = Some(args.cache);
-    let cache = model.chosen_cache(request.cache);
+    let path = catalogue::resolve(&args.model, &context.home.models())?;
+    let options = LocalOptions {
+        running: args.requests as usize,
+        queue: args.requests as usize,
+        ..LocalOptions::default()
+    };
+    let model = LocalModel::open(&path, options)?;
+    let cache = model.chosen_cache(Some(args.cache));
     let started = Instant::now();
-    let completion = model.generate(request)?.complete()?;
-    let wall_ms = started.elapsed().as_secs_f64() * 1e3;
-    let usage = completion.usage;
+    let running = (0..args.requests)
+        .map(|request| {
+            // Ids that every vocabulary has and that are no control tokens in any of the families.
+            let tokens: Vec<u32> = (0..args.prompt_tokens)
+                .map(|i| 1000 + (i + 31 * request).wrapping_mul(7919) % 20_000)
+                .collect();
+            let mut request =
+                GenerateRequest::new(Prompt::Tokens(tokens), args.gen_tokens as usize);
+            request.cache = Some(args.cache);
+            model.generate(request)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let usages = running
+        .into_iter()
+        .map(|generation| generation.complete().map(|completion| completion.usage))
+        .collect::<Result<Vec<_>, _>>()?;
+    let wall_s = started.elapsed().as_secs_f64();
+    let count = usages.len() as f64;
+    let sum = |part: fn(&footnote_engine::Usage) -> f64| usages.iter().map(part).sum::<f64>();
+    let mean = |part: fn(&footnote_engine::Usage) -> f64| sum(part) / count;
+    let written = sum(|usage| usage.tokens_out as f64);
     let report = json!({
         "model": args.model,
         "device": "cpu",
-        "prompt_tokens": usage.tokens_in,
-        "gen_tokens": usage.tokens_out,
-        "prefill_tok_s": usage.prefill_tok_s,
-        "decode_tok_s": usage.decode_tok_s,
-        "ttft_ms": usage.ttft_ms,
-        "wall_ms": wall_ms,
+        "requests": args.requests,
+        "prompt_tokens": mean(|usage| usage.tokens_in as f64),
+        "gen_tokens": mean(|usage| usage.tokens_out as f64),
+        "prefill_tok_s": mean(|usage| usage.prefill_tok_s),
+        "decode_tok_s": mean(|usage| usage.decode_tok_s),
+        "total_tok_s": written / wall_s,
+        "ttft_ms": mean(|usage| usage.ttft_ms),
+        "wall_ms": wall_s * 1e3,
         "peak_rss_bytes": peak_rss_bytes(),
         "cache": {
             "policy": cache.policy.to_string(),
-            "bytes": usage.cache_bytes,
-            "bytes_full": usage.cache_bytes_full,
+            "bytes": sum(|usage| usage.cache_bytes as f64),
+            "bytes_full": sum(|usage| usage.cache_bytes_full as f64),
         },
     });
     if args.json {
         context.output.json(&report)?;
     } else {
         context.output.line(&format!(
-            "{}: {} tokens read at {:.1} a second, {} written at {:.2} a second, first after {:.0} ms",
+            "{}: {} requests at once, each of {} tokens read at {:.1} a second and {} written at {:.2} a second, \
+             first after {:.0} ms; {:.1} written a second in all",
             args.model,
-            usage.tokens_in,
-            usage.prefill_tok_s,
-            usage.tokens_out,
-            usage.decode_tok_s,
-            usage.ttft_ms
+            args.requests,
+            args.prompt_tokens,
+            mean(|usage| usage.prefill_tok_s),
+            args.gen_tokens,
+            mean(|usage| usage.decode_tok_s),
+            mean(|usage| usage.ttft_ms),
+            written / wall_s
         ))?;
     }
     Ok(Outcome::Done)
