@@ -3,6 +3,7 @@
 //! Only shapes and texts; what a command does is in `commands`.
 
 mod eval;
+mod export;
 mod train;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use footnote_engine::cache::CacheChoice;
 
 pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
+pub use export::{ExportArgs, ExportCheckArgs, ExportCommand, FormatName, SplitByName};
 pub use train::TrainDocTypesArgs;
 
 /// The whole command line.
@@ -83,6 +85,9 @@ pub enum Command {
     /// Run, score and report evaluations
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Write fine-tuning data: from datasets, runs, feedback and facts, split without leakage
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Say what is set up, what is missing, and the command that mends it
     Doctor(JsonFlag),
 }

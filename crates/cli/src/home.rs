@@ -49,6 +49,11 @@ impl Home {
         self.0.join("doc-types")
     }
 
+    /// Traces, feedback, jobs and keys.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("footnote.db")
+    }
+
     /// Files downloaded from EDGAR.
     pub fn edgar(&self) -> PathBuf {
         self.0.join("edgar")

@@ -6,6 +6,7 @@ mod doctor;
 mod edgar;
 pub mod engine;
 mod eval;
+mod export;
 pub mod models;
 mod rank;
 mod retrieve;
@@ -59,6 +60,7 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Outcome> {
         Command::Train(TrainCommand::Passages(args)) => train::passages(&args, &context),
         Command::Train(TrainCommand::DocTypes(args)) => train::doc_types(&args, &context),
         Command::Eval(command) => eval::run(&command, &context),
+        Command::Export(command) => export::run(&command, &context),
         Command::Doctor(flag) => doctor::run(&flag, &context),
     }
 }

@@ -1,0 +1,609 @@
+//! The export itself: two readings of the sources, one folder.
+//!
+//! The first reading finds doubles and parts the examples, the second writes their rows. Everything
+//! goes to a folder beside the wanted one, which gets its name last: a crash leaves nothing that
+//! looks whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use footnote_agent::doctype::wording;
+use footnote_agent::rank::passage::Choice;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::ExportError;
+use crate::card::{GRADER, card};
+use crate::example::{Example, Task};
+use crate::form::{Form, Maker, line};
+use crate::manifest::{self, Counts, Manifest, SourceRecord};
+use crate::near::{DOUBLE, Seen, hash, mix};
+use crate::source::{Source, Surroundings};
+use crate::split::{Keys, Shares, SplitBy, SplitName, leaks, part};
+use crate::table::TableWriter;
+
+/// Characters of the candidates that count towards being nearly the same.
+const NEAR_CHARS: usize = 2000;
+/// Defects that are named; the rest is counted.
+const MOST_NAMED: usize = 1000;
+
+/// Which files hold the rows. JSON lines are always written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileFormat {
+    /// JSON lines alone.
+    Jsonl,
+    /// Parquet beside them.
+    #[default]
+    Both,
+}
+
+/// How to export.
+#[derive(Clone, Debug)]
+pub struct ExportOptions {
+    /// The form of the rows.
+    pub form: Form,
+    /// Which files.
+    pub format: FileFormat,
+    /// What no two sides share.
+    pub split_by: SplitBy,
+    /// Share of validation, 0 to 1.
+    pub validation: f64,
+    /// Share of test.
+    pub test: f64,
+    /// Draws the sides, and questions made from facts.
+    pub seed: u64,
+    /// Whether an export that is there already may go.
+    pub overwrite: bool,
+}
+
+/// A record that gave no example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Defect {
+    /// The source.
+    pub source: String,
+    /// Which record, and what is wrong with it.
+    pub reason: String,
+}
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Exported {
+    /// The manifest that was written.
+    pub manifest: Manifest,
+    /// Records that gave no example, the first thousand.
+    pub defects: Vec<Defect>,
+}
+
+/// Exports the examples of `sources` to `out`. `progress` is told of every example read.
+///
+/// # Errors
+/// Where a source as a whole cannot be read, `out` holds something else, nothing is left to write, or
+/// writing fails.
+pub fn export(
+    sources: &[Source],
+    out: &Path,
+    options: &ExportOptions,
+    around: &Surroundings<'_>,
+    progress: &mut dyn FnMut(),
+) -> Result<Exported, ExportError> {
+    let shares = Shares {
+        validation: options.validation,
+        test: options.test,
+    };
+    let held_out = shares.validation + shares.test;
+    if !(0.0..=1.0).contains(&shares.validation) || shares.test < 0.0 || held_out >= 1.0 {
+        return Err(ExportError::unusable(
+            "the split",
+            format!(
+                "validation {} and test {} leave nothing to train on",
+                shares.validation, shares.test
+            ),
+            "give shares that add up to less than 1",
+        ));
+    }
+    refuse_taken(out, options.overwrite)?;
+    let mut first = FirstReading::default();
+    for source in sources {
+        first.read(source, around, progress)?;
+    }
+    let parted = part(&first.keys, options.split_by, shares, options.seed);
+    let staging = Staging::new(out)?;
+    let mut files = Files::new(&staging.path, options);
+    let baseline = Choice::parse("bm25")
+        .and_then(|choice| choice.build(None))
+        .map_err(|error| ExportError::unusable("bm25", error.to_string(), "report this"))?;
+    let maker = Maker {
+        form: options.form,
+        baseline: baseline.as_ref(),
+    };
+    let mut counts = first.counts.clone();
+    let mut written: Vec<(SplitName, String, String)> = Vec::new();
+    let (mut number, mut kept) = (0, 0);
+    for source in sources {
+        source.read(around, &mut |example| {
+            let Ok(example) = example else {
+                return Ok(());
+            };
+            progress();
+            let keep = first.keep.get(number).copied().unwrap_or(false);
+            number += 1;
+            if !keep {
+                return Ok(());
+            }
+            let (key, template) = (&first.keys[kept], parted.templates[kept]);
+            let side = parted.sides[kept];
+            kept += 1;
+            let Some(side) = side else {
+                counts.between_sides += 1;
+                return Ok(());
+            };
+            let wording = format!("w{template}");
+            let metadata = metadata(&example, key, &wording);
+            match maker.rows(&example, &metadata) {
+                Ok(rows) => {
+                    written.push((side, key.company.clone(), wording));
+                    files.add(side, &example, rows)
+                }
+                Err(reason) => {
+                    *counts.unfit.entry(reason).or_default() += 1;
+                    Ok(())
+                }
+            }
+        })?;
+    }
+    if number != first.keep.len() {
+        return Err(ExportError::unusable(
+            "the sources",
+            "they changed while they were read",
+            "export again",
+        ));
+    }
+    counts.companies = distinct(written.iter().map(|(_, company, _)| company));
+    counts.wordings = distinct(written.iter().map(|(_, _, wording)| wording));
+    let rows = files.finish()?;
+    if rows.is_empty() {
+        let reasons: Vec<String> = counts
+            .unfit
+            .iter()
+            .map(|(reason, count)| format!("{count}: {reason}"))
+            .collect();
+        return Err(ExportError::unusable(
+            options.form.name(),
+            format!(
+                "nothing to export from {} examples ({})",
+                counts.examples,
+                reasons.join("; ")
+            ),
+            "choose another form or source",
+        ));
+    }
+    let leaking = leaks(
+        written
+            .iter()
+            .map(|(side, company, wording)| (*side, company.as_str(), wording.as_str())),
+        options.split_by,
+    );
+    if let Some(leak) = leaking.first() {
+        return Err(ExportError::unusable(
+            "the split",
+            leak.clone(),
+            "report this",
+        ));
+    }
+    let mut manifest = Manifest {
+        version: manifest::VERSION,
+        made_by: concat!("footnote ", env!("CARGO_PKG_VERSION")).to_owned(),
+        form: options.form,
+        seed: options.seed,
+        split_by: options.split_by,
+        sources: first.sources,
+        counts,
+        files: BTreeMap::new(),
+        rows,
+        licence_note: licence_note(sources),
+    };
+    if options.form == Form::Rft {
+        put(&staging.path.join("grader.py"), GRADER.as_bytes())?;
+    }
+    put(&staging.path.join("README.md"), card(&manifest).as_bytes())?;
+    for entry in fs::read_dir(&staging.path).map_err(ExportError::io(&staging.path))? {
+        let entry = entry.map_err(ExportError::io(&staging.path))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        manifest.files.insert(name, sha256(&entry.path())?);
+    }
+    let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
+    put(&staging.path.join(manifest::FILE), text.as_bytes())?;
+    staging.take_place(out)?;
+    Ok(Exported {
+        manifest,
+        defects: first.defects,
+    })
+}
+
+/// What the first reading finds.
+#[derive(Default)]
+struct FirstReading {
+    /// For every example whether it stays, doubles gone.
+    keep: Vec<bool>,
+    /// Keys of those that stay.
+    keys: Vec<Keys>,
+    counts: Counts,
+    sources: Vec<SourceRecord>,
+    defects: Vec<Defect>,
+    exact: HashSet<u64>,
+    near: Option<Seen>,
+}
+
+impl FirstReading {
+    fn read(
+        &mut self,
+        source: &Source,
+        around: &Surroundings<'_>,
+        progress: &mut dyn FnMut(),
+    ) -> Result<(), ExportError> {
+        let name = source.to_string();
+        let mut record = SourceRecord {
+            sha256: match source.file().filter(|path| path.is_file()) {
+                Some(path) => Some(sha256(&path)?),
+                None => None,
+            },
+            name: name.clone(),
+            examples: 0,
+            defects: 0,
+        };
+        source.read(around, &mut |example| {
+            progress();
+            match example {
+                Ok(example) => {
+                    record.examples += 1;
+                    self.take(&example);
+                }
+                Err(reason) => {
+                    record.defects += 1;
+                    if self.defects.len() < MOST_NAMED {
+                        self.defects.push(Defect {
+                            source: name.clone(),
+                            reason,
+                        });
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        self.sources.push(record);
+        Ok(())
+    }
+
+    fn take(&mut self, example: &Example) {
+        self.counts.examples += 1;
+        let fingerprint = example
+            .candidates
+            .iter()
+            .chain(&example.answer)
+            .fold(hash(&example.question), |key, text| {
+                mix(key ^ hash(text)).rotate_left(5)
+            });
+        let mut text = example.question.clone();
+        if example.task == Task::Passages {
+            for candidate in &example.candidates {
+                if text.len() > NEAR_CHARS {
+                    break;
+                }
+                text.push(' ');
+                text.push_str(candidate);
+            }
+        }
+        let new = self.exact.insert(fingerprint);
+        let near = self.near.get_or_insert_with(|| Seen::new(DOUBLE));
+        let keep = if !new {
+            self.counts.doubles += 1;
+            false
+        } else if near.add(&text).is_empty() {
+            true
+        } else {
+            self.counts.near_doubles += 1;
+            false
+        };
+        self.keep.push(keep);
+        if keep {
+            let company = example
+                .company
+                .clone()
+                .map(|company| company.to_lowercase())
+                .or_else(|| wording::company(&example.question))
+                .unwrap_or_else(|| format!("unknown, {}", example.place));
+            self.keys.push(Keys {
+                company,
+                masked: wording::masked(&example.question),
+            });
+        }
+    }
+}
+
+fn metadata(example: &Example, key: &Keys, wording: &str) -> Value {
+    let mut metadata = json!({
+        "task": example.task,
+        "source": example.place,
+        "question": example.question,
+        "company": key.company,
+        "template": wording,
+    });
+    if let Some(category) = &example.category {
+        metadata["category"] = json!(category);
+    }
+    metadata
+}
+
+/// The files of all sides.
+struct Files<'a> {
+    folder: &'a Path,
+    options: &'a ExportOptions,
+    sides: BTreeMap<SplitName, Side>,
+    /// Queries and documents beside qrels.
+    queries: Option<BufWriter<File>>,
+    corpus: Option<BufWriter<File>>,
+}
+
+struct Side {
+    path: PathBuf,
+    lines: BufWriter<File>,
+    table: Option<TableWriter>,
+    qrels: Option<BufWriter<File>>,
+    rows: usize,
+}
+
+impl<'a> Files<'a> {
+    fn new(folder: &'a Path, options: &'a ExportOptions) -> Files<'a> {
+        Files {
+            folder,
+            options,
+            sides: BTreeMap::new(),
+            queries: None,
+            corpus: None,
+        }
+    }
+
+    fn add(
+        &mut self,
+        split: SplitName,
+        example: &Example,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), ExportError> {
+        let form = self.options.form;
+        if form == Form::Qrels {
+            self.add_texts(example)?;
+        }
+        if !self.sides.contains_key(&split) {
+            let side = self.open(split)?;
+            self.sides.insert(split, side);
+        }
+        let Some(side) = self.sides.get_mut(&split) else {
+            return Ok(());
+        };
+        for row in rows {
+            write_line(&mut side.lines, &line(form, &row), &side.path)?;
+            if let Some(qrels) = &mut side.qrels {
+                let word = |value: &Value| one_word(value.as_str().unwrap_or_default());
+                writeln!(qrels, "{} 0 {} {}", word(&row[0]), word(&row[1]), row[2])
+                    .map_err(ExportError::io(&side.path))?;
+            }
+            if let Some(table) = &mut side.table {
+                table.add(row)?;
+            }
+            side.rows += 1;
+        }
+        Ok(())
+    }
+
+    fn open(&self, split: SplitName) -> Result<Side, ExportError> {
+        let path = self.folder.join(format!("{}.jsonl", split.name()));
+        let named = |ending: &str| self.folder.join(format!("{}.{ending}", split.name()));
+        Ok(Side {
+            lines: create(&path)?,
+            table: match self.options.format {
+                FileFormat::Both => {
+                    Some(TableWriter::create(&named("parquet"), self.options.form)?)
+                }
+                FileFormat::Jsonl => None,
+            },
+            qrels: match self.options.form {
+                Form::Qrels => Some(create(&named("qrels"))?),
+                _ => None,
+            },
+            path,
+            rows: 0,
+        })
+    }
+
+    fn add_texts(&mut self, example: &Example) -> Result<(), ExportError> {
+        let path = self.folder.join("queries.jsonl");
+        if self.queries.is_none() {
+            self.queries = Some(create(&path)?);
+        }
+        if let Some(queries) = &mut self.queries {
+            let query = json!({ "_id": one_word(&example.place), "text": example.question });
+            write_line(queries, &query, &path)?;
+        }
+        let path = self.folder.join("corpus.jsonl");
+        if self.corpus.is_none() {
+            self.corpus = Some(create(&path)?);
+        }
+        if let Some(corpus) = &mut self.corpus {
+            for (index, text) in example.candidates.iter().enumerate() {
+                let name = one_word(&example.candidate_name(index));
+                write_line(corpus, &json!({ "_id": name, "text": text }), &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<BTreeMap<String, usize>, ExportError> {
+        let folder = self.folder;
+        let mut rows = BTreeMap::new();
+        for (split, mut side) in self.sides {
+            close(side.lines, &side.path)?;
+            if let Some(qrels) = side.qrels.take() {
+                close(qrels, &side.path)?;
+            }
+            if let Some(table) = side.table.take() {
+                table.finish()?;
+            }
+            rows.insert(split.name().to_owned(), side.rows);
+        }
+        for file in [self.queries, self.corpus].into_iter().flatten() {
+            close(file, folder)?;
+        }
+        Ok(rows)
+    }
+}
+
+/// Names in TREC files are words.
+fn one_word(name: &str) -> String {
+    name.split_whitespace().collect::<Vec<_>>().join("_")
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>, ExportError> {
+    Ok(BufWriter::new(
+        File::create(path).map_err(ExportError::io(path))?,
+    ))
+}
+
+fn write_line(out: &mut impl Write, value: &Value, path: &Path) -> Result<(), ExportError> {
+    serde_json::to_writer(&mut *out, value)
+        .map_err(std::io::Error::from)
+        .and_then(|()| out.write_all(b"\n"))
+        .map_err(ExportError::io(path))
+}
+
+fn close(out: BufWriter<File>, path: &Path) -> Result<(), ExportError> {
+    out.into_inner()
+        .map_err(|error| error.into_error())
+        .and_then(|file| file.sync_all())
+        .map_err(ExportError::io(path))
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    fs::write(path, bytes).map_err(ExportError::io(path))
+}
+
+fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
+    texts.collect::<HashSet<_>>().len()
+}
+
+/// SHA-256 of a file, in lower-case hexadecimal.
+pub(crate) fn sha256(path: &Path) -> Result<String, ExportError> {
+    let mut reader = BufReader::new(File::open(path).map_err(ExportError::io(path))?);
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = reader.read(&mut buffer).map_err(ExportError::io(path))?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+    }
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn licence_note(sources: &[Source]) -> String {
+    let mut notes = Vec::new();
+    if sources
+        .iter()
+        .any(|source| matches!(source, Source::Dataset(_) | Source::Run(_)))
+    {
+        notes.push(
+            "The datasets' terms of use are not known to this program: ask their makers before rows made from them \
+             are passed on.",
+        );
+    }
+    if sources.contains(&Source::Corpus) {
+        notes.push("Questions from facts quote filings at the SEC, which are public.");
+    }
+    if sources.contains(&Source::Feedback) {
+        notes.push("Feedback holds what users wrote: ask them before it leaves the house.");
+    }
+    notes.join(" ")
+}
+
+/// Refuses to write over anything but an export, and over that only where it is wanted.
+fn refuse_taken(out: &Path, overwrite: bool) -> Result<(), ExportError> {
+    let taken = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(ExportError::io(out)(error)),
+    };
+    if !taken {
+        return Ok(());
+    }
+    let is_export = out.join(manifest::FILE).is_file();
+    match (is_export, overwrite) {
+        (true, true) => Ok(()),
+        (true, false) => Err(ExportError::unusable(
+            out.display().to_string(),
+            "it holds an export already",
+            "give another folder, or --overwrite",
+        )),
+        (false, _) => Err(ExportError::unusable(
+            out.display().to_string(),
+            "it holds files that are no export",
+            "give another folder",
+        )),
+    }
+}
+
+/// A folder beside the wanted one, gone again unless it takes its place.
+struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    fn new(out: &Path) -> Result<Staging, ExportError> {
+        let name = out
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let parent = match out.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        fs::create_dir_all(&parent).map_err(ExportError::io(&parent))?;
+        let path = parent.join(format!(".{name}.part-{}", std::process::id()));
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(ExportError::io(&path))?;
+        }
+        fs::create_dir(&path).map_err(ExportError::io(&path))?;
+        Ok(Staging { path })
+    }
+
+    fn take_place(self, out: &Path) -> Result<(), ExportError> {
+        if out.exists() {
+            // Checked before: it is empty, or an export that may go.
+            fs::remove_dir_all(out).map_err(ExportError::io(out))?;
+        }
+        fs::rename(&self.path, out).map_err(ExportError::io(out))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Renamed away it is not there any more; else it is of no use.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl SplitBy {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            SplitBy::Company => "company",
+            SplitBy::Template => "template",
+            SplitBy::Both => "both",
+        }
+    }
+}
