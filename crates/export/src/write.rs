@@ -4,7 +4,7 @@
 //! goes to a folder beside the wanted one, which gets its name last: a crash leaves nothing that
 //! looks whole.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,8 +25,6 @@ use crate::source::{Source, Surroundings};
 use crate::split::{Keys, Shares, SplitBy, SplitName, leaks, part};
 use crate::table::TableWriter;
 
-/// Characters of the candidates that count towards being nearly the same.
-const NEAR_CHARS: usize = 2000;
 /// Defects that are named; the rest is counted.
 const MOST_NAMED: usize = 1000;
 
@@ -234,7 +232,8 @@ struct FirstReading {
     sources: Vec<SourceRecord>,
     defects: Vec<Defect>,
     exact: HashSet<u64>,
-    near: Option<Seen>,
+    /// Questions so far, by document where they are of one.
+    near: HashMap<u64, Seen>,
 }
 
 impl FirstReading {
@@ -286,22 +285,23 @@ impl FirstReading {
             .fold(hash(&example.question), |key, text| {
                 mix(key ^ hash(text)).rotate_left(5)
             });
-        let mut text = example.question.clone();
-        if example.task == Task::Passages {
-            for candidate in &example.candidates {
-                if text.len() > NEAR_CHARS {
-                    break;
-                }
-                text.push(' ');
-                text.push_str(candidate);
-            }
-        }
         let new = self.exact.insert(fingerprint);
-        let near = self.near.get_or_insert_with(|| Seen::new(DOUBLE));
+        // The same question of two documents is two examples.
+        let document = match example.task {
+            Task::Passages => example
+                .candidates
+                .iter()
+                .fold(1, |key: u64, text| mix(key ^ hash(text)).rotate_left(5)),
+            _ => 0,
+        };
+        let near = self
+            .near
+            .entry(document)
+            .or_insert_with(|| Seen::new(DOUBLE));
         let keep = if !new {
             self.counts.doubles += 1;
             false
-        } else if near.add(&text).is_empty() {
+        } else if near.add(&example.question).is_empty() {
             true
         } else {
             self.counts.near_doubles += 1;
