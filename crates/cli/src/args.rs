@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use footnote_engine::cache::CacheChoice;
+use footnote_engine::compress::CompressionPolicy;
 
 pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
 pub use export::{ExportArgs, ExportCheckArgs, ExportCommand, FormatName, SplitByName};
@@ -253,6 +254,7 @@ pub enum EngineCommand {
     #[command(after_help = "Examples:\n  \
         footnote engine generate --model smollm2-135m --prompt \"The 10-K is\" --max-tokens 20\n  \
         footnote engine generate --model qwen2.5-coder-0.5b --chat --prompt-file question.txt --json\n  \
+        footnote engine generate --model qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt\n  \
         footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --prompt \"The 10-K is\"")]
     Generate(GenerateArgs),
     /// Measure prefill and decode speed
@@ -265,6 +267,11 @@ pub enum EngineCommand {
         footnote engine perplexity --model qwen2.5-coder-0.5b --text pages.jsonl.zst --cache xquant4 --json\n  \
         footnote engine perplexity --model smollm2-135m --text report.txt --cache kv4 --mode decode --max-tokens 2048")]
     Perplexity(PerplexityArgs),
+    /// Hide sentences in long prompts and see whether a compression keeps them
+    #[command(
+        after_help = "Example:\n  footnote engine needle --draft qwen2.5-coder-0.5b --lengths 4096,8192 --compress specpc:1024 --json"
+    )]
+    Needle(NeedleArgs),
 }
 
 #[derive(Debug, Args)]
@@ -315,6 +322,48 @@ pub struct GenerateArgs {
     /// How the context is kept: full, kv8|4|3|2, xquant8|4|3|2, xquant-cl4|3|2, or auto
     #[arg(long, default_value = "full", value_name = "POLICY")]
     pub cache: CacheChoice,
+    /// A small model of the same vocabulary that reads long prompts first
+    #[arg(long, value_name = "D")]
+    pub draft: Option<String>,
+    /// How a long prompt is made short: none, specpc:C, specpc-heads:C, bm25:C, truncate:C, random:C
+    #[arg(long, default_value = "none", value_name = "POLICY")]
+    pub compress: CompressionPolicy,
+    /// The draft's evidence heads, for specpc-heads
+    #[arg(long, value_name = "H.toml")]
+    pub heads: Option<PathBuf>,
+    /// Text of the prompt that must stay (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    pub protect: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NeedleArgs {
+    /// The model whose attention chooses: a catalogue name or a path
+    #[arg(long, value_name = "D")]
+    pub draft: String,
+    /// Lengths of the haystacks, in tokens
+    #[arg(long, value_delimiter = ',', default_value = "4096", value_name = "N")]
+    pub lengths: Vec<usize>,
+    /// Where the needle stands, from 0 (the start) to 1
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "0,0.25,0.5,0.75,1",
+        value_name = "SHARE"
+    )]
+    pub depths: Vec<f64>,
+    /// Needles a length and depth
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// What chooses the tokens that stay
+    #[arg(long, default_value = "specpc:1024", value_name = "POLICY")]
+    pub compress: CompressionPolicy,
+    /// The draft's evidence heads, for specpc-heads
+    #[arg(long, value_name = "H.toml")]
+    pub heads: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -18,7 +18,11 @@ use crate::config::{ModelConfig, RopeLayout};
 use crate::kernels::{
     Form, HeadShape, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope, silu_mul,
 };
+use crate::tap::Tap;
 use crate::weights::{Linear, Weights};
+
+/// Tokens of a pass that reads a prompt for its attention.
+const TAP_CHUNK: usize = 512;
 
 /// A model ready to run.
 pub struct Decoder {
@@ -264,14 +268,8 @@ impl Decoder {
         logits
     }
 
-    fn attention_block(
-        &self,
-        index: usize,
-        steps: &mut [Step<'_>],
-        positions: &[usize],
-        runs: &[Run],
-        scratch: &mut Scratch,
-    ) {
+    /// The stream's queries, keys and values of a layer; queries rotated.
+    fn project(&self, index: usize, positions: &[usize], runs: &[Run], scratch: &mut Scratch) {
         let config = &self.config;
         let layer = &self.weights.layers[index];
         rms_norm(
@@ -308,33 +306,41 @@ impl Decoder {
             &self.rope,
             self.style,
         );
-        let view = LayerView {
+    }
+
+    /// A layer as caches see it.
+    fn view(&self, index: usize) -> LayerView<'_> {
+        let layer = &self.weights.layers[index];
+        LayerView {
             index,
             rotation: self.rotation(),
             key: projection(&layer.key),
             value: projection(&layer.value),
             key_norm: layer.key_norm.as_deref().map(|weight| KeyNorm {
                 weight,
-                epsilon: config.rms_epsilon,
+                epsilon: self.config.rms_epsilon,
             }),
-        };
-        let (query_width, kv_width) = (config.query_width(), config.kv_width());
+        }
+    }
+
+    fn attention_block(
+        &self,
+        index: usize,
+        steps: &mut [Step<'_>],
+        positions: &[usize],
+        runs: &[Run],
+        scratch: &mut Scratch,
+    ) {
+        let config = &self.config;
+        let layer = &self.weights.layers[index];
+        self.project(index, positions, runs, scratch);
+        let view = self.view(index);
+        let query_width = config.query_width();
         let mut at = 0;
         for step in steps {
             let range = at..at + step.tokens.len();
             let part = |width: usize| range.start * width..range.end * width;
-            step.cache.write(
-                &view,
-                &LayerRows {
-                    normed: &scratch.normed[part(config.hidden)],
-                    keys: &scratch.keys[part(kv_width)],
-                    raw_keys: match layer.key_norm {
-                        Some(_) => &scratch.raw_keys[part(kv_width)],
-                        None => &scratch.keys[part(kv_width)],
-                    },
-                    values: &scratch.values[part(kv_width)],
-                },
-            );
+            step.cache.write(&view, &self.rows(index, &range, scratch));
             step.cache.attend(
                 &view,
                 &scratch.queries[part(query_width)],
@@ -349,6 +355,79 @@ impl Decoder {
             &mut scratch.added,
             &mut scratch.stream,
         );
+    }
+
+    /// Rows `range` of a layer for its cache.
+    fn rows<'a>(&self, index: usize, range: &Range<usize>, scratch: &'a Scratch) -> LayerRows<'a> {
+        let kv_width = self.config.kv_width();
+        let part = |width: usize| range.start * width..range.end * width;
+        LayerRows {
+            normed: &scratch.normed[part(self.config.hidden)],
+            keys: &scratch.keys[part(kv_width)],
+            raw_keys: match self.weights.layers[index].key_norm {
+                Some(_) => &scratch.raw_keys[part(kv_width)],
+                None => &scratch.keys[part(kv_width)],
+            },
+            values: &scratch.values[part(kv_width)],
+        }
+    }
+
+    /// Reads a prompt for its attention alone: layers after the last tapped one are not run, and of
+    /// that one only what queries and keys need.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLong`] where the prompt is longer than the context.
+    pub fn tap(&self, tokens: &[u32], tap: &mut Tap) -> Result<(), EngineError> {
+        if tokens.len() > self.context() {
+            return Err(EngineError::TooLong {
+                tokens: tokens.len(),
+                limit: self.context(),
+                mend: "the draft model cannot read so long a prompt".to_string(),
+            });
+        }
+        let layers = tap.layers();
+        let mut cache = Cache::full(CacheShape {
+            layers,
+            ..self.cache_shape()
+        });
+        let mut scratch = Scratch::default();
+        for chunk in tokens.chunks(TAP_CHUNK) {
+            let first = cache.len();
+            let range = 0..chunk.len();
+            let positions: Vec<usize> = (first..first + chunk.len()).collect();
+            let runs = [Run {
+                rows: range.clone(),
+                form: Origin::Prompt.form(),
+            }];
+            scratch.resize(chunk.len(), &self.config);
+            let rows = scratch.stream.chunks_exact_mut(self.config.hidden);
+            for (token, row) in chunk.iter().zip(rows) {
+                self.weights.embedding.dequantize_row(*token as usize, row);
+            }
+            for index in 0..layers {
+                self.project(index, &positions, &runs, &mut scratch);
+                let view = self.view(index);
+                cache.write(&view, &self.rows(index, &range, &scratch));
+                if tap.take(index, first, &scratch.queries) {
+                    tap.score(index, &mut |visit| {
+                        cache.visit_keys(&view, chunk.len(), visit);
+                    });
+                }
+                if index + 1 < layers {
+                    cache.attend(&view, &scratch.queries, &mut scratch.attended);
+                    add_product(
+                        &self.weights.layers[index].attention_output,
+                        &runs,
+                        &scratch.attended,
+                        &mut scratch.added,
+                        &mut scratch.stream,
+                    );
+                    self.feed_forward_block(index, &runs, &mut scratch);
+                }
+            }
+            cache.commit(chunk.len());
+        }
+        Ok(())
     }
 
     fn feed_forward_block(&self, index: usize, runs: &[Run], scratch: &mut Scratch) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::EngineError;
 use crate::cache::CacheChoice;
+use crate::compress::CompressionPolicy;
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,13 @@ pub struct GenerateRequest {
     /// How the context is kept; by default as the model was started. Servers know no such choice.
     #[serde(default)]
     pub cache: Option<CacheChoice>,
+    /// How a long prompt is made short before it is read.
+    #[serde(default)]
+    pub compress: CompressionPolicy,
+    /// Texts of the prompt that stay whatever a compression thinks of them: instructions, the question,
+    /// where a passage comes from.
+    #[serde(default)]
+    pub protect: Vec<String>,
 }
 
 impl GenerateRequest {
@@ -115,6 +123,8 @@ impl GenerateRequest {
             stop: Vec::new(),
             grammar: None,
             cache: None,
+            compress: CompressionPolicy::None,
+            protect: Vec::new(),
         }
     }
 }
@@ -142,8 +152,11 @@ pub struct Usage {
     pub tokens_kept: usize,
     /// Tokens written.
     pub tokens_out: usize,
-    /// From the request's start on the model thread to its first token.
+    /// From the request's start on the model thread to its first token, with the time that compressing
+    /// the prompt took.
     pub ttft_ms: f64,
+    /// Of that, what compressing the prompt took.
+    pub compress_ms: f64,
     /// Prompt tokens read per second.
     pub prefill_tok_s: f64,
     /// New tokens per second after the first.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::Sender;
 
+use crate::compress::CompressionPolicy;
 use crate::{
     EngineError, FinishReason, GenerateEvent, GenerateRequest, Generation, Grammar, LanguageModel,
     Prompt, Usage,
@@ -279,6 +280,12 @@ impl LanguageModel for RemoteModel {
         if request.cache.is_some() {
             return Err(EngineError::Request(
                 "a served model keeps its context as its server likes: no cache policy can be asked for"
+                    .to_string(),
+            ));
+        }
+        if request.compress != CompressionPolicy::None {
+            return Err(EngineError::Request(
+                "a served model is given the whole prompt: compression works on the local engine's tokens"
                     .to_string(),
             ));
         }

@@ -175,6 +175,17 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Whether both give every token the same number. Padding at a vocabulary's end does not matter.
+    pub fn agrees_with(&self, other: &Tokenizer) -> bool {
+        let shared = self.vocab().min(other.vocab());
+        let longer = if self.vocab() > shared { self } else { other };
+        let padding =
+            (shared..longer.vocab()).all(|token| longer.kinds[token] == TokenKind::Unused);
+        padding
+            && self.named == other.named
+            && (0..shared as u32).all(|token| self.bytes(token) == other.bytes(token))
+    }
+
     /// The bytes a token writes; none for a control or unused token.
     pub fn bytes(&self, token: u32) -> &[u8] {
         let token = token as usize;

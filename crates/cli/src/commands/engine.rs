@@ -1,17 +1,20 @@
-//! `engine generate|bench|perplexity`: the language model by itself.
+//! `engine generate|bench|perplexity|needle`: the language model by itself.
 
+mod needle;
 mod perplexity;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use footnote_engine::cache::CacheChoice;
+use footnote_engine::compress::Draft;
 use footnote_engine::{
-    GenerateEvent, GenerateRequest, Grammar, LanguageModel, LocalModel, LocalOptions, Message,
-    Prompt, Role, Sampling, catalogue,
+    GenerateEvent, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel, LocalOptions,
+    Message, Prompt, Role, Sampling, catalogue,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineCommand, GenerateArgs};
@@ -27,6 +30,7 @@ pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome
         EngineCommand::Generate(args) => generate(args, context),
         EngineCommand::Bench(args) => bench(args, context),
         EngineCommand::Perplexity(args) => perplexity::run(args, context),
+        EngineCommand::Needle(args) => needle::run(args, context),
     }
 }
 
@@ -34,6 +38,36 @@ pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome
 pub fn open(name: &str, context: &Context) -> anyhow::Result<Arc<LocalModel>> {
     let path = catalogue::resolve(name, &context.home.models())?;
     Ok(Arc::new(LocalModel::open(&path, LocalOptions::default())?))
+}
+
+/// The model of a generation, with its draft where one is asked for.
+fn with_draft(args: &GenerateArgs, context: &Context) -> anyhow::Result<LocalModel> {
+    let path = catalogue::resolve(&args.model, &context.home.models())?;
+    let model = LocalModel::open(&path, LocalOptions::default())?;
+    let Some(name) = &args.draft else {
+        return Ok(model);
+    };
+    let path = catalogue::resolve(name, &context.home.models())?;
+    let drafting = LoadedModel::open(&path, None)?;
+    let draft = Draft::new(Arc::new(drafting.decoder), heads(args.heads.as_deref())?)?;
+    Ok(model.with_draft(draft, &drafting.tokenizer)?)
+}
+
+/// Evidence heads of a file that `engine heads` wrote: `heads = [[layer, head], …]`.
+fn heads(path: Option<&Path>) -> anyhow::Result<Option<Vec<(usize, usize)>>> {
+    #[derive(Deserialize)]
+    struct HeadsFile {
+        heads: Vec<(usize, usize)>,
+    }
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let file: HeadsFile = toml::from_str(&read_text(path)?)
+        .with_context(|| format!("{} is no list of heads", path.display()))?;
+    if file.heads.is_empty() {
+        anyhow::bail!("{} names no head", path.display());
+    }
+    Ok(Some(file.heads))
 }
 
 fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
@@ -70,6 +104,8 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         stop: args.stop.clone(),
         grammar,
         cache: None,
+        compress: args.compress,
+        protect: args.protect.clone(),
     };
     if setup::is_served(&args.model) {
         let model = setup::served_model(&args.model, context)?;
@@ -78,14 +114,14 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         }
         return write(&model, request, &Value::Null, args.json, context);
     }
-    let model = open(&args.model, context)?;
+    let model = with_draft(args, context)?;
     request.cache = Some(args.cache);
     let cache = model.chosen_cache(request.cache);
     if args.cache == CacheChoice::Auto {
         output.step(&format!("cache {}: {}", cache.policy, cache.reason));
     }
     let cache = json!({"policy": cache.policy.to_string(), "reason": cache.reason});
-    write(model.as_ref(), request, &cache, args.json, context)
+    write(&model, request, &cache, args.json, context)
 }
 
 /// Shows a generation as it comes, or its JSON at the end. `cache` says how a local model keeps its
@@ -110,6 +146,7 @@ fn write(
                 "tokens_kept": usage.tokens_kept,
                 "tokens_out": usage.tokens_out,
                 "ttft_ms": usage.ttft_ms,
+                "compress_ms": usage.compress_ms,
                 "decode_tok_s": usage.decode_tok_s,
                 "prefill_tok_s": usage.prefill_tok_s,
                 "cache": {
@@ -213,7 +250,7 @@ fn peak_rss_bytes() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-fn read_text(path: &PathBuf) -> anyhow::Result<String> {
+fn read_text(path: &Path) -> anyhow::Result<String> {
     let size = std::fs::metadata(path)
         .with_context(|| format!("cannot read {}", path.display()))?
         .len();

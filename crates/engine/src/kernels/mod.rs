@@ -17,6 +17,7 @@ mod matrix;
 mod pool;
 mod product;
 mod rows;
+mod softmax;
 #[cfg(test)]
 mod tests;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -32,5 +33,6 @@ pub use matmul::{Form, matmul_many};
 pub(crate) use matrix::Parts;
 pub use matrix::QuantMatrix;
 pub use pool::{parallel, threads};
-pub use product::{Mix, multiply, multiply_plain};
+pub use product::{Mix, multiply, multiply_plain, product_block};
 pub use rows::{RopeStyle, RopeTable, rms_norm, rope, silu_mul};
+pub use softmax::{join_shares, power_sum};

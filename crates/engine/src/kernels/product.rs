@@ -287,6 +287,24 @@ pub fn multiply_plain(matrix: &[f32], rows: &[f32], width: usize, out: &mut [f32
     product((rows.len() / width, width, width), a, b, out, width, false);
 }
 
+/// `out = rows · block` for `rows` `[count][inner]` and a block of 16 columns, `[inner][16]`.
+///
+/// # Panics
+/// When a slice is too short.
+pub fn product_block(rows: &[f32], count: usize, block: &[f32], inner: usize, out: &mut [f32]) {
+    let (a, b) = (
+        Rows {
+            data: rows,
+            stride: inner,
+        },
+        Rows {
+            data: block,
+            stride: LANES,
+        },
+    );
+    product((count, inner, LANES), a, b, out, LANES, false);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 
 use crate::cache::{CacheChoice, CachePolicy, Chosen, Plan, Window};
 use crate::chat::ChatTemplate;
+use crate::compress::{self, Draft};
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::grammar::GrammarFactory;
@@ -31,6 +32,9 @@ use crate::{EngineError, GenerateRequest, Generation, LanguageModel, Prompt};
 
 /// Contexts longer than this must be asked for: their caches fill the memory of small machines.
 const DEFAULT_CONTEXT: usize = 32_768;
+
+/// Longest prompt that is made short without a draft model.
+const MOST_COMPRESSED_TOKENS: usize = 1 << 20;
 
 /// How a local model runs.
 #[derive(Clone, Debug)]
@@ -128,6 +132,8 @@ pub struct LocalModel {
     cache: CacheChoice,
     /// Policies worked out so far.
     plans: Mutex<HashMap<CachePolicy, Arc<Plan>>>,
+    /// Reads long prompts first, for requests that ask for it.
+    draft: Option<Draft>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -179,8 +185,68 @@ impl LocalModel {
             queue,
             cache: options.cache,
             plans: Mutex::default(),
+            draft: None,
             thread: Some(thread),
         })
+    }
+
+    /// This model as a draft for a larger one, with its evidence heads where they are known.
+    ///
+    /// # Errors
+    /// As [`Draft::new`].
+    pub fn as_draft(&self, heads: Option<Vec<(usize, usize)>>) -> Result<Draft, EngineError> {
+        Draft::new(Arc::clone(&self.decoder), heads)
+    }
+
+    /// The same model with `draft` to read long prompts first; `tokenizer` is the draft's.
+    ///
+    /// # Errors
+    /// [`EngineError::Request`] where the two have different vocabularies.
+    pub fn with_draft(
+        mut self,
+        draft: Draft,
+        tokenizer: &Tokenizer,
+    ) -> Result<LocalModel, EngineError> {
+        if !self.tokenizer.agrees_with(tokenizer) {
+            return Err(EngineError::Request(format!(
+                "the draft model's vocabulary is not that of {}; choose a draft of the same family",
+                self.name
+            )));
+        }
+        self.draft = Some(draft);
+        Ok(self)
+    }
+
+    /// The prompt's tokens after compression, how many there were, and how long it took.
+    fn shortened(&self, request: &GenerateRequest) -> Result<(Vec<u32>, usize, f64), EngineError> {
+        let Some(budget) = request.compress.budget() else {
+            let prompt = self.prompt_tokens(&request.prompt)?;
+            let count = prompt.len();
+            return Ok((prompt, count, 0.0));
+        };
+        if budget >= self.context_tokens() {
+            return Err(EngineError::TooLong {
+                tokens: budget,
+                limit: self.context_tokens(),
+                mend: "ask for a smaller budget than the model's context".to_string(),
+            });
+        }
+        // What is compressed may be longer than what the target reads.
+        let limit = match &self.draft {
+            Some(draft) if request.compress.needs_draft() => draft.context() + 1,
+            _ => MOST_COMPRESSED_TOKENS,
+        };
+        let prompt = self.prompt_tokens_within(&request.prompt, limit)?;
+        let protected = compress::ranges_of(&prompt, &self.tokenizer, &request.protect);
+        let short = compress::compress(
+            request.compress,
+            &prompt,
+            &self.tokenizer,
+            self.draft.as_ref(),
+            &protected,
+        )?;
+        let kept = short.kept.iter().map(|at| prompt[*at]).collect();
+        Ok((kept, prompt.len(), short.ms))
     }
 
     /// The cache policy of a request that asks for `choice`, or says nothing, and why it is that one.
@@ -223,7 +289,15 @@ impl LocalModel {
     /// [`EngineError::TooLong`] where no room would be left for an output, [`EngineError::Request`]
     /// where there is nothing to read.
     pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, EngineError> {
-        let limit = self.context_tokens();
+        self.prompt_tokens_within(prompt, self.context_tokens())
+    }
+
+    fn prompt_tokens_within(&self, prompt: &Prompt, limit: usize) -> Result<Vec<u32>, EngineError> {
+        let too_long = |tokens| EngineError::TooLong {
+            tokens,
+            limit,
+            mend: "shorten the prompt or choose a model with a longer context".to_string(),
+        };
         let characters: usize = match prompt {
             Prompt::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
             Prompt::Text(text) => text.len(),
@@ -233,7 +307,7 @@ impl LocalModel {
         // tokenizer works through megabytes.
         let least = characters / self.tokenizer.longest_token_bytes().max(1);
         if least > limit {
-            return Err(self.too_long(least));
+            return Err(too_long(least));
         }
         let tokens = match prompt {
             Prompt::Chat(messages) => self.template.encode(messages, &self.tokenizer)?,
@@ -254,7 +328,7 @@ impl LocalModel {
             return Err(EngineError::Request("the prompt is empty".to_string()));
         }
         if tokens.len() >= limit {
-            return Err(self.too_long(tokens.len()));
+            return Err(too_long(tokens.len()));
         }
         Ok(tokens)
     }
@@ -287,7 +361,7 @@ impl LanguageModel for LocalModel {
                 "max_tokens is 0; ask for at least 1".to_string(),
             ));
         }
-        let prompt = self.prompt_tokens(&request.prompt)?;
+        let (prompt, whole_prompt, compress_ms) = self.shortened(&request)?;
         let max_tokens = request.max_tokens.min(self.context_tokens());
         let grammar = match &request.grammar {
             Some(grammar) => Some(self.grammars.start(grammar)?),
@@ -306,6 +380,8 @@ impl LanguageModel for LocalModel {
                 grammar,
                 stops: StopStream::new(&request.stop),
                 max_tokens,
+                whole_prompt,
+                compress_ms,
                 context: self.context_tokens(),
             }))),
         })?;

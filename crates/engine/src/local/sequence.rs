@@ -98,8 +98,9 @@ impl Sequence {
         let cache = kept.unwrap_or_else(fresh);
         if let Work::Write(writing) = &mut job.work {
             writing.started = Instant::now();
-            writing.usage.tokens_in = job.prompt.len();
+            writing.usage.tokens_in = writing.whole_prompt;
             writing.usage.tokens_kept = job.prompt.len();
+            writing.usage.compress_ms = writing.compress_ms;
             writing.prompt_read = job.prompt.len() - cache.len();
         }
         let pending = job.prompt.split_off(cache.len());
@@ -232,6 +233,10 @@ pub(super) struct Writing {
     /// Prompt tokens that had to be read.
     prompt_read: usize,
     first_token: Option<Instant>,
+    /// Tokens of the prompt before compression.
+    whole_prompt: usize,
+    /// What compressing it took.
+    compress_ms: f64,
 }
 
 /// What a text needs besides its prompt.
@@ -248,6 +253,10 @@ pub(super) struct WritingParts {
     pub(super) stops: StopStream,
     /// Most tokens to write.
     pub(super) max_tokens: usize,
+    /// Tokens of the prompt before compression.
+    pub(super) whole_prompt: usize,
+    /// Milliseconds that compressing it took.
+    pub(super) compress_ms: f64,
     /// Most tokens to read and write.
     pub(super) context: usize,
 }
@@ -267,6 +276,8 @@ impl Writing {
             started: Instant::now(),
             prompt_read: 0,
             first_token: None,
+            whole_prompt: parts.whole_prompt,
+            compress_ms: parts.compress_ms,
         }
     }
 
@@ -280,7 +291,7 @@ impl Writing {
             let now = Instant::now();
             let elapsed = now - self.started;
             self.first_token = Some(now);
-            self.usage.ttft_ms = elapsed.as_secs_f64() * 1e3;
+            self.usage.ttft_ms = elapsed.as_secs_f64() * 1e3 + self.compress_ms;
             self.usage.prefill_tok_s = self.prompt_read as f64 / elapsed.as_secs_f64().max(1e-9);
         }
         if let Some(grammar) = &mut self.grammar {

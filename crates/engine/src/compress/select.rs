@@ -1,0 +1,195 @@
+//! From importance scores to the tokens that stay: SpecPC's selection (arXiv:2506.08373, as released),
+//! with its open points decided.
+//!
+//! Max-pool, best positions first, each with its neighbours, the window before all, cut at the budget,
+//! sorted. Decided here: equal scores go by position, protected tokens stay whatever their scores, and
+//! a budget too small for window and protected tokens is an error. Must not know models.
+
+use std::ops::Range;
+
+use crate::EngineError;
+
+/// How to select.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Tokens that stay, at most.
+    pub budget: usize,
+    /// Last tokens that always stay: the question's.
+    pub window: usize,
+    /// Width of the max-pool.
+    pub kernel: usize,
+    /// Tokens claimed around each best position.
+    pub neighbours: usize,
+}
+
+/// The positions that stay, rising. `protected` ranges always do.
+///
+/// # Errors
+/// [`EngineError::Request`] where the budget does not hold the window and the protected tokens.
+pub fn select(
+    scores: &[f32],
+    selection: &Selection,
+    protected: &[Range<usize>],
+) -> Result<Vec<usize>, EngineError> {
+    let tokens = scores.len();
+    if tokens <= selection.budget {
+        return Ok((0..tokens).collect());
+    }
+    let window = selection.window.min(tokens);
+    let mut kept = vec![false; tokens];
+    kept[tokens - window..].fill(true);
+    for range in protected {
+        kept[range.start.min(tokens)..range.end.min(tokens)].fill(true);
+    }
+    let mut count = kept.iter().filter(|kept| **kept).count();
+    if count > selection.budget {
+        return Err(EngineError::Request(format!(
+            "a budget of {} tokens does not hold the {window} last tokens and what is protected ({count} in all); \
+             ask for more, or protect less",
+            selection.budget
+        )));
+    }
+    let pooled = max_pool(scores, selection.kernel.max(1));
+    let mut order: Vec<usize> = (0..tokens).collect();
+    order.sort_by(|a, b| pooled[*b].total_cmp(&pooled[*a]).then(a.cmp(b)));
+    order.truncate(selection.budget);
+    let reach = selection.neighbours.max(1) as isize;
+    let before = (reach - 1) / 2;
+    let mut offsets: Vec<isize> = (-before..reach - before).collect();
+    offsets.sort_by_key(|offset| (offset.abs(), *offset));
+    'fill: for position in order {
+        for offset in &offsets {
+            if count == selection.budget {
+                break 'fill;
+            }
+            let at = (position as isize + offset).clamp(0, tokens as isize - 1) as usize;
+            if !kept[at] {
+                kept[at] = true;
+                count += 1;
+            }
+        }
+    }
+    Ok((0..tokens).filter(|at| kept[*at]).collect())
+}
+
+/// The largest of each position's neighbourhood, zeros beyond the ends.
+fn max_pool(scores: &[f32], kernel: usize) -> Vec<f32> {
+    let (left, right) = ((kernel - 1) / 2, kernel / 2);
+    // Positions of a falling queue: the first is the largest of the neighbourhood.
+    let mut queue = std::collections::VecDeque::new();
+    let mut pooled = Vec::with_capacity(scores.len());
+    for at in 0..scores.len() + right {
+        if let Some(score) = scores.get(at) {
+            while queue
+                .back()
+                .is_some_and(|last: &usize| scores[*last] <= *score)
+            {
+                queue.pop_back();
+            }
+            queue.push_back(at);
+        }
+        let Some(centre) = at.checked_sub(right) else {
+            continue;
+        };
+        while queue.front().is_some_and(|first| first + left < centre) {
+            queue.pop_front();
+        }
+        let best = queue.front().map_or(0.0, |first| scores[*first]);
+        let padded = centre < left || centre + right >= scores.len();
+        pooled.push(if padded { best.max(0.0) } else { best });
+    }
+    pooled
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn plain_pool(scores: &[f32], kernel: usize) -> Vec<f32> {
+        let (left, right) = ((kernel - 1) / 2, kernel / 2);
+        (0..scores.len())
+            .map(|at| {
+                let from = at.saturating_sub(left);
+                let to = (at + right + 1).min(scores.len());
+                let padded = at < left || at + right >= scores.len();
+                let best = scores[from..to]
+                    .iter()
+                    .copied()
+                    .fold(f32::NEG_INFINITY, f32::max);
+                if padded { best.max(0.0) } else { best }
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_pool_is_the_plain_one(scores in prop::collection::vec(-1.0_f32..1.0, 0..90), kernel in 1_usize..20) {
+            prop_assert_eq!(max_pool(&scores, kernel), plain_pool(&scores, kernel));
+        }
+
+        /// Exactly the budget, rising, with window and protected tokens.
+        #[test]
+        fn the_budget_is_kept_and_what_must_stay_stays(
+            scores in prop::collection::vec(0.0_f32..1.0, 1..300),
+            budget in 20_usize..200,
+            protect in 0_usize..250,
+        ) {
+            let selection = Selection { budget, window: 12, kernel: 8, neighbours: 8 };
+            let protected = std::iter::once(protect..protect + 6).collect::<Vec<_>>();
+            let kept = select(&scores, &selection, &protected).unwrap();
+            prop_assert_eq!(kept.len(), budget.min(scores.len()));
+            prop_assert!(kept.windows(2).all(|pair| pair[0] < pair[1]));
+            for at in (scores.len().saturating_sub(12)..scores.len()).chain(protect..protect + 6) {
+                prop_assert!(at >= scores.len() || kept.contains(&at));
+            }
+        }
+    }
+
+    #[test]
+    fn selections_are_those_of_the_released_functions() {
+        let Some(path) = footnote_testkit::shared("fixtures/specpc/fixtures.json") else {
+            footnote_testkit::skip(module_path!(), "no ../shared/fixtures/specpc");
+            return;
+        };
+        let fixtures: Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        for case in fixtures["selection"].as_array().unwrap() {
+            let count = |name: &str| case[name].as_u64().unwrap() as usize;
+            let list = |name: &str| -> Vec<usize> {
+                case[name]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|x| x.as_u64().unwrap() as usize)
+                    .collect()
+            };
+            let scores: Vec<f32> = case["scores"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|x| x.as_f64().unwrap() as f32)
+                .collect();
+            let selection = Selection {
+                budget: count("C"),
+                window: count("window"),
+                kernel: count("kernel"),
+                neighbours: count("neighbor"),
+            };
+            let outcome = select(&scores, &selection, &[]);
+            if selection.budget < selection.window && selection.budget < scores.len() {
+                let error = outcome.unwrap_err().to_string();
+                assert!(error.contains("budget of 40"), "{error}");
+                continue;
+            }
+            assert_eq!(
+                outcome.unwrap(),
+                list("deterministic_ref"),
+                "{}",
+                case["name"]
+            );
+        }
+    }
+}
