@@ -452,3 +452,91 @@ fn a_model_folder_that_is_a_file_is_explained() {
         .code(1)
         .says("home");
 }
+
+#[test]
+fn a_text_is_scored_under_a_cache_policy() {
+    let model = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let footnote = Footnote::new();
+    let page =
+        serde_json::json!({ "text": "Net sales rose by six percent in the year. ".repeat(40) });
+    let pages = footnote.write("pages.jsonl", format!("{page}\n").as_bytes());
+    let run = |policy: &str, mode: &str| {
+        footnote.run(&[
+            "engine",
+            "perplexity",
+            "--model",
+            &text(&model),
+            "--text",
+            &text(&pages),
+            "--cache",
+            policy,
+            "--mode",
+            mode,
+            "--max-tokens",
+            "200",
+            "--json",
+        ])
+    };
+    for (policy, mode) in [("xquant4", "prefill"), ("kv4", "decode")] {
+        let json = run(policy, mode).code(0).json();
+        assert_eq!(
+            (&json["cache"], &json["mode"]),
+            (&policy.into(), &mode.into())
+        );
+        let number = |name: &str| json[name].as_f64().unwrap();
+        assert!(number("ppl") > 1.0 && number("mean_kl") >= 0.0, "{json}");
+        assert!(
+            (number("ppl") / number("ppl_full") - 1.0).abs() < 0.5,
+            "{json}"
+        );
+        let (bytes, full) = (
+            number("cache_bytes_per_token"),
+            number("cache_bytes_per_token_full"),
+        );
+        assert!(bytes * 3.0 < full, "{json}");
+    }
+    run("kv5", "prefill").code(2).says("xquant-cl2");
+    let broken = footnote.write("broken.jsonl", b"{\"page\": 1}\n");
+    footnote
+        .run(&[
+            "engine",
+            "perplexity",
+            "--model",
+            &text(&model),
+            "--text",
+            &text(&broken),
+        ])
+        .code(1)
+        .says("broken.jsonl line 1");
+}
+
+#[test]
+fn hidden_sentences_are_looked_for_in_what_stays() {
+    let model = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let footnote = Footnote::new();
+    let draft = text(&model);
+    let needle = |policy: &str| {
+        footnote.run(&[
+            "engine",
+            "needle",
+            "--draft",
+            &draft,
+            "--lengths",
+            "600",
+            "--depths",
+            "0.5",
+            "--repeat",
+            "1",
+            "--compress",
+            policy,
+            "--json",
+        ])
+    };
+    let ends = needle("truncate:200").code(0).json();
+    assert_eq!(ends["retention"], 0.0, "the middle is cut out: {ends}");
+    let found = &needle("specpc:300").code(0).json()["needles"][0];
+    assert_eq!(found["kept"], 300);
+    assert!(found["length"].as_u64().unwrap() > 550, "{found}");
+    needle("specpc:20").code(1).says("budget of 20");
+    needle("speckv:300").code(2).says("specpc:300");
+}

@@ -217,7 +217,8 @@ impl RemoteModel {
         if !self.older_schemas.load(Ordering::Relaxed) {
             body.insert("response_format".to_string(), standard);
             let response = self.post(&Value::Object(body.clone()))?;
-            if !matches!(response.status().as_u16(), 400 | 422) {
+            // llama.cpp's Python server tells of a form it does not know with a 500.
+            if !matches!(response.status().as_u16(), 400 | 422 | 500) {
                 return Ok(response);
             }
         }

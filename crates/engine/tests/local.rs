@@ -456,3 +456,87 @@ fn each_request_chooses_how_its_context_is_kept() {
     let auto = model.chosen_cache(Some("auto".parse().unwrap()));
     assert!(!auto.reason.is_empty());
 }
+
+#[test]
+fn a_long_prompt_is_read_as_what_its_draft_keeps() {
+    let path = model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let drafting = footnote_engine::LoadedModel::open(&path, None).unwrap();
+    let draft =
+        footnote_engine::compress::Draft::new(std::sync::Arc::new(drafting.decoder), None).unwrap();
+    let model = LocalModel::open(&path, LocalOptions::default())
+        .unwrap()
+        .with_draft(draft, &drafting.tokenizer)
+        .unwrap();
+    let header = "Source: Aquillon 10-K 2024, Item 7.";
+    let long = format!(
+        "{FILING}\n{header}\n{}\nWhat rose?",
+        [FILING; 14].join("\n")
+    );
+    let ask = |policy: &str, protect: &[&str]| {
+        let mut request = text(&long, 4);
+        request.compress = policy.parse().unwrap();
+        request.protect = protect.iter().map(|text| (*text).to_string()).collect();
+        model
+            .generate(request)
+            .and_then(|running| running.complete())
+    };
+    let whole = ask("none", &[]).unwrap().usage;
+    assert_eq!(whole.tokens_in, whole.tokens_kept);
+    for policy in ["specpc:160", "bm25:160", "truncate:160", "random:160"] {
+        let usage = ask(policy, &[header]).unwrap().usage;
+        assert_eq!(
+            (usage.tokens_in, usage.tokens_kept),
+            (whole.tokens_in, 160),
+            "{policy}"
+        );
+        assert_eq!(
+            ask(policy, &[]).unwrap().text,
+            ask(policy, &[]).unwrap().text,
+            "{policy}"
+        );
+    }
+    // Within the budget nothing is done at all.
+    let usage = ask("specpc:4000", &[]).unwrap().usage;
+    assert_eq!(usage.tokens_kept, whole.tokens_in);
+    for (policy, protect, wanted) in [
+        ("specpc:40", &[][..], "budget of 40"),
+        ("specpc:100", &[FILING][..], "protect less"),
+        ("specpc-heads:160", &[][..], "engine heads"),
+        ("specpc:9000", &[][..], "smaller budget"),
+    ] {
+        let error = ask(policy, protect).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{policy}: {error}");
+    }
+    let plain = shared_or_skip!();
+    let mut request = text(&long, 4);
+    request.compress = "specpc:160".parse().unwrap();
+    let error = plain.generate(request).err().unwrap().to_string();
+    assert!(error.contains("--draft"), "{error}");
+}
+
+#[test]
+fn protected_texts_are_found_wherever_they_stand() {
+    let model = shared_or_skip!();
+    let tokens = model
+        .tokenizer()
+        .encode(&format!("{FILING} Keep this. {FILING} Keep this."))
+        .unwrap();
+    let ranges = footnote_engine::compress::ranges_of(
+        &tokens,
+        model.tokenizer(),
+        &[
+            "Keep this.".to_string(),
+            "nowhere".to_string(),
+            String::new(),
+        ],
+    );
+    assert_eq!(ranges.len(), 2);
+    for range in ranges {
+        assert!(
+            model
+                .tokenizer()
+                .decode(&tokens[range])
+                .contains("Keep this.")
+        );
+    }
+}
