@@ -272,6 +272,13 @@ pub enum EngineCommand {
         after_help = "Example:\n  footnote engine needle --draft qwen2.5-coder-0.5b --lengths 4096,8192 --compress specpc:1024 --json"
     )]
     Needle(NeedleArgs),
+    /// Find the heads of a draft model that keep evidence best, for specpc-heads
+    #[command(
+        after_help = "Example:\n  footnote engine heads --model qwen2.5-coder-0.5b --data labelled.jsonl --out heads.toml\n\n\
+        A line is {\"question\",\"passages\":[TEXT,…],\"relevant\":[INDEX,…],\"evidence\":[LINE,…]?,\"group\":COMPANY?}. Half of the groups \
+        choose, the other half measure."
+    )]
+    Heads(HeadsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -334,6 +341,34 @@ pub struct GenerateArgs {
     /// Text of the prompt that must stay (may be repeated)
     #[arg(long, value_name = "TEXT")]
     pub protect: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HeadsArgs {
+    /// The draft model: a catalogue name or a path
+    #[arg(long, value_name = "M")]
+    pub model: String,
+    /// Labelled prompts as JSON lines
+    #[arg(long, value_name = "F")]
+    pub data: PathBuf,
+    /// The file of heads to write
+    #[arg(long, value_name = "H.toml")]
+    pub out: PathBuf,
+    /// Tokens that stay of a prompt
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=32_768))]
+    pub budget: u32,
+    /// Longest prompt; passages without evidence go from the end until it fits
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    pub max_tokens: u32,
+    /// Tokens claimed around a peak: 64 for Qwen, 32 for Llama
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub reach: u32,
+    /// At most this many heads
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub most: u32,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -540,3 +540,70 @@ fn hidden_sentences_are_looked_for_in_what_stays() {
     needle("specpc:20").code(1).says("budget of 20");
     needle("speckv:300").code(2).says("specpc:300");
 }
+
+#[test]
+fn heads_that_keep_evidence_are_found_and_used() {
+    let model = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let footnote = Footnote::new();
+    let lines: Vec<String> = (0..4)
+        .map(|at| {
+            let code = 4000 + at * 37;
+            let evidence = format!("The Hexham works shipped {code} pumps.");
+            let filler = "Depreciation is charged on a straight-line basis over the useful life of the plant. ".repeat(5);
+            serde_json::json!({
+                "question": "How many pumps did the Hexham works ship?",
+                "passages": [filler, format!("{filler}{evidence}"), filler],
+                "relevant": [1],
+                "evidence": [evidence],
+                "group": format!("company {at}"),
+            })
+            .to_string()
+        })
+        .chain(["{\"question\": \"no passages\"}".to_owned()])
+        .collect();
+    let data = footnote.write("labelled.jsonl", lines.join("\n").as_bytes());
+    let out = data.with_file_name("heads.toml");
+    let found = footnote.run(&[
+        "engine",
+        "heads",
+        "--model",
+        &text(&model),
+        "--data",
+        &text(&data),
+        "--out",
+        &text(&out),
+        "--budget",
+        "128",
+        "--reach",
+        "16",
+        "--most",
+        "2",
+        "--json",
+    ]);
+    // The line without passages is named, and the rest goes on.
+    let report = found.code(3).says("line 5").json();
+    assert_eq!(report["prompts"], 4, "{report}");
+    let heads = fs::read_to_string(&out).unwrap();
+    assert!(
+        heads.contains("heads = ") && heads.contains("found_on"),
+        "{heads}"
+    );
+    let used = footnote.run(&[
+        "engine",
+        "needle",
+        "--draft",
+        &text(&model),
+        "--lengths",
+        "400",
+        "--depths",
+        "0.5",
+        "--repeat",
+        "1",
+        "--compress",
+        "specpc-heads:200",
+        "--heads",
+        &text(&out),
+        "--json",
+    ]);
+    assert_eq!(used.code(0).json()["needles"][0]["kept"], 200);
+}

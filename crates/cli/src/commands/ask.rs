@@ -4,7 +4,7 @@ use footnote_agent::{Answer, AskedScope, Event, Footnote, NotFound, Question, St
 use footnote_filings::{DocType, Form, Ticker};
 
 use crate::args::{AskArgs, ScopeArgs};
-use crate::commands::{Context, Usage};
+use crate::commands::{Context, Usage, traces};
 use crate::output::{Outcome, Output};
 use crate::setup;
 
@@ -29,6 +29,10 @@ pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
         }
     })?;
     failed?;
+    // An answer is worth more than the record of it.
+    if let Err(error) = traces::keep(&answer, "ask", context) {
+        output.warning(&format!("the trace of this answer is not kept: {error:#}"));
+    }
     if args.json {
         output.json(&answer)?;
     } else if !args.stream {

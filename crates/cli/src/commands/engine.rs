@@ -1,5 +1,6 @@
-//! `engine generate|bench|perplexity|needle`: the language model by itself.
+//! `engine generate|bench|perplexity|needle|heads`: the language model by itself.
 
+mod heads;
 mod needle;
 mod perplexity;
 
@@ -31,6 +32,7 @@ pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome
         EngineCommand::Bench(args) => bench(args, context),
         EngineCommand::Perplexity(args) => perplexity::run(args, context),
         EngineCommand::Needle(args) => needle::run(args, context),
+        EngineCommand::Heads(args) => heads::run(args, context),
     }
 }
 
@@ -49,12 +51,12 @@ fn with_draft(args: &GenerateArgs, context: &Context) -> anyhow::Result<LocalMod
     };
     let path = catalogue::resolve(name, &context.home.models())?;
     let drafting = LoadedModel::open(&path, None)?;
-    let draft = Draft::new(Arc::new(drafting.decoder), heads(args.heads.as_deref())?)?;
+    let draft = Draft::new(Arc::new(drafting.decoder), heads_of(args.heads.as_deref())?)?;
     Ok(model.with_draft(draft, &drafting.tokenizer)?)
 }
 
 /// Evidence heads of a file that `engine heads` wrote: `heads = [[layer, head], …]`.
-fn heads(path: Option<&Path>) -> anyhow::Result<Option<Vec<(usize, usize)>>> {
+fn heads_of(path: Option<&Path>) -> anyhow::Result<Option<Vec<(usize, usize)>>> {
     #[derive(Deserialize)]
     struct HeadsFile {
         heads: Vec<(usize, usize)>,

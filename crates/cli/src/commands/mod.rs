@@ -11,6 +11,7 @@ pub mod models;
 mod rank;
 mod retrieve;
 mod search;
+mod traces;
 mod train;
 
 use std::fmt;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::args::NeedleArgs;
-use crate::commands::engine::heads;
+use crate::commands::engine::heads_of;
 use crate::commands::{Context, Usage};
 use crate::output::Outcome;
 
@@ -71,7 +71,7 @@ pub fn run(args: &NeedleArgs, context: &Context) -> anyhow::Result<Outcome> {
         ))
         .into());
     }
-    let heads = heads(args.heads.as_deref())?;
+    let heads = heads_of(args.heads.as_deref())?;
     let draft = Draft::new(Arc::clone(&Arc::new(model.decoder)), heads)?;
     let count = args.lengths.len() * args.depths.len() * args.repeat as usize;
     let bar = output.items_bar("needles", count as u64);

@@ -17,10 +17,10 @@ use footnote_engine::{LanguageModel, LocalModel, LocalOptions, catalogue};
 use footnote_eval::{Bench, Cell, OpenCell, Outcome, PageHit, Posed, Task, Watch, Worker};
 use footnote_filings::DocType;
 use footnote_index::{Corpus, Filter, SearchBackend};
-use footnote_store::NewTrace;
 use serde_json::{Map, Value, json};
 
 use crate::commands::Context;
+use crate::commands::traces::trace_of;
 use crate::setup;
 
 /// The bench of this program.
@@ -227,21 +227,7 @@ impl Worker for Answers {
         let answer = self.0.ask(&asked, &mut |_| {}).map_err(text)?;
         let unwritable = |error: serde_json::Error| error.to_string();
         let whole = serde_json::to_value(&answer).map_err(unwritable)?;
-        let events = serde_json::to_value(&answer.trace.events).map_err(unwritable)?;
-        // The trace's row has the events in a column of their own.
-        let mut bare = whole.clone();
-        bare["trace"]["events"] = json!([]);
-        let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let trace = NewTrace {
-            origin: "eval".to_owned(),
-            question: answer.question.clone(),
-            model: answer.trace.model.clone(),
-            answer: bare,
-            events,
-            tokens_in: tokens(answer.trace.tokens_in),
-            tokens_out: tokens(answer.trace.tokens_out),
-            total_ms: answer.trace.total_ms,
-        };
+        let trace = trace_of(&answer, "eval").map_err(unwritable)?;
         let mut outcome = fields(json!({ "answer": whole }));
         outcome.trace = Some(trace);
         Ok(outcome)
