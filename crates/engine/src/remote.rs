@@ -5,14 +5,16 @@
 //! local engine's caches, are refused by name rather than left out. The server is not trusted:
 //! what it sends is bounded. Must not know what is asked.
 
+mod wire;
+
 use std::io::{BufRead, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::Sender;
 
+use self::wire::{Event, Listed, ModelList, Scored};
 use crate::compress::CompressionPolicy;
 use crate::{
     EngineError, FinishReason, GenerateEvent, GenerateRequest, Generation, Grammar, LanguageModel,
@@ -488,89 +490,4 @@ impl<R: Read> Stream<R> {
             None => Err("its answer ended without saying why".to_string()),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct ModelList {
-    #[serde(default)]
-    data: Vec<Listed>,
-}
-
-/// A model as servers list it; each server has its own word for the context.
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    max_model_len: Option<usize>,
-    context_length: Option<usize>,
-    context_window: Option<usize>,
-    meta: Option<Meta>,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    n_ctx: Option<usize>,
-}
-
-impl Listed {
-    fn context(&self) -> Option<usize> {
-        self.max_model_len
-            .or(self.context_length)
-            .or(self.context_window)
-            .or(self.meta.as_ref().and_then(|meta| meta.n_ctx))
-            .filter(|tokens| *tokens > 0)
-    }
-}
-
-#[derive(Deserialize)]
-struct Event {
-    #[serde(default)]
-    choices: Vec<EventChoice>,
-    usage: Option<EventUsage>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct EventChoice {
-    #[serde(default)]
-    delta: Delta,
-    finish_reason: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Delta {
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct EventUsage {
-    prompt_tokens: usize,
-    completion_tokens: usize,
-}
-
-#[derive(Deserialize)]
-struct Scored {
-    choices: Vec<ScoredChoice>,
-}
-
-#[derive(Deserialize)]
-struct ScoredChoice {
-    logprobs: Option<LogProbabilities>,
-}
-
-#[derive(Deserialize)]
-struct LogProbabilities {
-    #[serde(default)]
-    content: Vec<ScoredToken>,
-}
-
-#[derive(Deserialize)]
-struct ScoredToken {
-    #[serde(default)]
-    top_logprobs: Vec<TopToken>,
-}
-
-#[derive(Deserialize)]
-struct TopToken {
-    token: String,
-    logprob: f64,
 }

@@ -9,6 +9,7 @@ mod card;
 mod check;
 mod error;
 mod example;
+mod files;
 mod form;
 mod manifest;
 mod near;

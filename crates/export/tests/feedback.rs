@@ -25,7 +25,7 @@ fn trace(question: &str, answer: Value) -> NewTrace {
 fn praise_is_imitated_and_corrections_are_preferred() {
     let folder = tempfile::tempdir().unwrap();
     let store = BlockingStore::open(&Location::file(folder.path().join("f.db"))).unwrap();
-    let mut judge = |question: &str, answer: Value, rating: i64, correction: Option<&str>| {
+    let judge = |question: &str, answer: Value, rating: i64, correction: Option<&str>| {
         let id = store
             .wait(store.store().add_trace(&trace(question, answer)))
             .unwrap();
