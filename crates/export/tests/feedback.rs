@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 fn trace(question: &str, answer: Value) -> NewTrace {
     NewTrace {
         origin: "api".to_owned(),
+        owner: None,
         question: question.to_owned(),
         model: "m".to_owned(),
         answer,
@@ -33,6 +34,7 @@ fn praise_is_imitated_and_corrections_are_preferred() {
             trace_id: id,
             rating,
             correction: correction.map(str::to_owned),
+            better_passage: None,
             comment: None,
             author: None,
         };

@@ -14,6 +14,8 @@ pub struct NewFeedback {
     pub rating: i64,
     /// What the answer should have been.
     pub correction: Option<String>,
+    /// The passage that answers better, by its id.
+    pub better_passage: Option<String>,
     /// Anything else.
     pub comment: Option<String>,
     /// Who says so.
@@ -31,6 +33,8 @@ pub struct Feedback {
     pub rating: i64,
     /// See [`NewFeedback::correction`].
     pub correction: Option<String>,
+    /// See [`NewFeedback::better_passage`].
+    pub better_passage: Option<String>,
     /// See [`NewFeedback::comment`].
     pub comment: Option<String>,
     /// See [`NewFeedback::author`].
@@ -44,6 +48,7 @@ readable!(Feedback {
     trace_id,
     rating,
     correction,
+    better_passage,
     comment,
     author,
     created_ms
@@ -64,8 +69,8 @@ impl Store {
         self.trace(&feedback.trace_id).await?;
         let id = new_id();
         on_pool!(self, pool => sqlx::query(
-            "insert into feedback (id, trace_id, rating, correction, comment, author, created_ms)
-             values ($1, $2, $3, $4, $5, $6, $7)",
+            "insert into feedback (id, trace_id, rating, correction, comment, author, created_ms, better_passage)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(&id)
         .bind(text(&feedback.trace_id))
@@ -74,6 +79,7 @@ impl Store {
         .bind(maybe_text(feedback.comment.as_deref()))
         .bind(maybe_text(feedback.author.as_deref()))
         .bind(now_ms())
+        .bind(maybe_text(feedback.better_passage.as_deref()))
         .execute(pool)
         .await
         .map(|_| ()))

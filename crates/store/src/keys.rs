@@ -20,6 +20,23 @@ pub struct ApiKey {
     pub last_used_ms: Option<i64>,
     /// When it was revoked.
     pub revoked_ms: Option<i64>,
+    /// What it may do: words separated by spaces, whose meaning is the server's.
+    pub scopes: String,
+    /// From when on it opens nothing.
+    pub expires_ms: Option<i64>,
+}
+
+/// A key to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// What it is for.
+    pub name: String,
+    /// See [`ApiKey::hash`].
+    pub hash: String,
+    /// See [`ApiKey::scopes`].
+    pub scopes: String,
+    /// See [`ApiKey::expires_ms`].
+    pub expires_ms: Option<i64>,
 }
 
 readable!(ApiKey {
@@ -28,7 +45,9 @@ readable!(ApiKey {
     hash,
     created_ms,
     last_used_ms,
-    revoked_ms
+    revoked_ms,
+    scopes,
+    expires_ms
 });
 
 impl Store {
@@ -37,32 +56,37 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] for what is no such hash.
-    pub async fn add_key(&self, name: &str, hash: &str) -> Result<ApiKey, StoreError> {
+    pub async fn add_key(&self, key: &NewKey) -> Result<ApiKey, StoreError> {
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if hash.len() != 64 || !hash.bytes().all(hex) {
+        if key.hash.len() != 64 || !key.hash.bytes().all(hex) {
             return Err(StoreError::Invalid(
                 "an API key is kept as its SHA-256 in 64 lower-case hex digits".to_owned(),
             ));
         }
         on_pool!(self, pool => sqlx::query_as::<_, ApiKey>(
-            "insert into api_keys (id, name, hash, created_ms) values ($1, $2, $3, $4) returning *"
+            "insert into api_keys (id, name, hash, created_ms, scopes, expires_ms)
+             values ($1, $2, $3, $4, $5, $6) returning *"
         )
         .bind(new_id())
-        .bind(text(name))
-        .bind(hash)
+        .bind(text(&key.name))
+        .bind(&key.hash)
         .bind(now_ms())
+        .bind(text(&key.scopes))
+        .bind(key.expires_ms)
         .fetch_one(pool)
         .await)
         .map_err(StoreError::query("keep an API key"))
     }
 
-    /// The key of a hash, if it is there and not revoked; notes that it was used.
+    /// The key of a hash, if it is there, not revoked and not expired; notes that it was used.
     ///
     /// # Errors
     /// Where the database refuses.
     pub async fn use_key(&self, hash: &str) -> Result<Option<ApiKey>, StoreError> {
         on_pool!(self, pool => sqlx::query_as::<_, ApiKey>(
-            "update api_keys set last_used_ms = $2 where hash = $1 and revoked_ms is null returning *"
+            "update api_keys set last_used_ms = $2 where hash = $1 and revoked_ms is null
+                 and (expires_ms is null or expires_ms > $2)
+             returning *"
         )
         .bind(text(hash))
         .bind(now_ms())

@@ -6,8 +6,7 @@
 //! integers and doubles only, numbered parameters, and JSON kept as text. Where the two cannot agree
 //! (taking a job) the statement stands twice, side by side.
 //!
-//! Tables for the server (conversations, jobs, API keys) are kept as small as their contracts; the
-//! server's own queries over them come with the server.
+//! The schema is meant to be read by people too: plain words, times in milliseconds since 1970.
 
 mod conversations;
 mod error;
@@ -26,8 +25,8 @@ pub use conversations::{Conversation, ConversationMessage, NewMessage, Speaker};
 pub use error::StoreError;
 pub use feedback::{Feedback, NewFeedback};
 pub use id::{new_id, now_ms};
-pub use jobs::{Job, JobState, NewJob};
-pub use keys::ApiKey;
+pub use jobs::{Job, JobProgress, JobState, NewJob};
+pub use keys::{ApiKey, NewKey};
 pub use location::Location;
 pub use runs::{EvalCall, EvalItem, EvalRun, ItemState, NewEvalRun};
 pub use store::Store;

@@ -53,6 +53,40 @@ impl Store {
         crate::rows::on_pool!(self, pool => pool.close().await);
     }
 
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        crate::rows::on_pool!(self, pool => sqlx::query("select 1").execute(pool).await.map(|_| ()))
+            .map_err(StoreError::query("answer"))
+    }
+
+    /// Writes a copy of a SQLite store to `path`, whole and consistent while others go on writing.
+    ///
+    /// # Errors
+    /// Where something is at `path` already, and for Postgres, whose own `pg_dump` does it.
+    pub async fn back_up(&self, path: &Path) -> Result<(), StoreError> {
+        let Pool::Sqlite(pool) = &self.pool else {
+            return Err(StoreError::Invalid(
+                "a Postgres store is backed up with pg_dump".to_owned(),
+            ));
+        };
+        // SQLite would write into an empty file that is there.
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::Invalid(format!(
+                "{} is there already; name a new file",
+                path.display()
+            )));
+        }
+        sqlx::query("vacuum into $1")
+            .bind(path.display().to_string())
+            .execute(pool)
+            .await
+            .map(|_| ())
+            .map_err(StoreError::query("write a backup"))
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }

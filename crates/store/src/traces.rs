@@ -11,6 +11,8 @@ use crate::{Store, StoreError, new_id};
 pub struct NewTrace {
     /// Where it comes from: `ask`, `api`, `eval:RUN`, ….
     pub origin: String,
+    /// Whose it is: the API key that asked, where there was one.
+    pub owner: Option<String>,
     /// The question.
     pub question: String,
     /// The model that answered.
@@ -34,6 +36,8 @@ pub struct Trace {
     pub id: String,
     /// See [`NewTrace::origin`].
     pub origin: String,
+    /// See [`NewTrace::owner`].
+    pub owner: Option<String>,
     /// See [`NewTrace::question`].
     pub question: String,
     /// See [`NewTrace::model`].
@@ -53,7 +57,7 @@ pub struct Trace {
 }
 
 readable!(Trace {
-    id, origin, question, model, tokens_in, tokens_out, total_ms, created_ms,
+    id, origin, owner, question, model, tokens_in, tokens_out, total_ms, created_ms,
 } json { answer, events });
 
 /// The statement that keeps a trace, alone or within a transaction of either database.
@@ -61,8 +65,8 @@ macro_rules! insert_trace {
     ($executor:expr, $id:expr, $trace:expr) => {
         sqlx::query(
             "insert into traces (id, origin, question, model, answer, events, tokens_in, tokens_out, total_ms,
-                 created_ms)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                 created_ms, owner)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind($id)
         .bind(crate::rows::text(&$trace.origin))
@@ -74,6 +78,7 @@ macro_rules! insert_trace {
         .bind($trace.tokens_out)
         .bind($trace.total_ms)
         .bind(crate::now_ms())
+        .bind(crate::rows::maybe_text($trace.owner.as_deref()))
         .execute($executor)
         .await
     };
@@ -88,9 +93,53 @@ impl Store {
     /// Where the database refuses.
     pub async fn add_trace(&self, trace: &NewTrace) -> Result<String, StoreError> {
         let id = new_id();
-        on_pool!(self, pool => insert_trace!(pool, &id, trace).map(|_| ()))
-            .map_err(StoreError::query("keep a trace"))?;
+        self.add_trace_named(&id, trace).await?;
         Ok(id)
+    }
+
+    /// Keeps a trace under a name of [`new_id`] that the caller has told already.
+    ///
+    /// # Errors
+    /// Where the database refuses.
+    pub async fn add_trace_named(&self, id: &str, trace: &NewTrace) -> Result<(), StoreError> {
+        on_pool!(self, pool => insert_trace!(pool, id, trace).map(|_| ()))
+            .map_err(StoreError::query("keep a trace"))
+    }
+
+    /// At most `limit` traces kept before the one named `before` (empty: from the last), newest first;
+    /// of one owner where one is given.
+    ///
+    /// # Errors
+    /// Where the database refuses.
+    pub async fn traces_before(
+        &self,
+        owner: Option<&str>,
+        before: &str,
+        limit: i64,
+    ) -> Result<Vec<Trace>, StoreError> {
+        on_pool!(self, pool => sqlx::query_as::<_, Trace>(
+            "select * from traces where ($1 = '' or id < $1) and ($2 = '' or owner = $2)
+             order by id desc limit $3"
+        )
+        .bind(text(before))
+        .bind(text(owner.unwrap_or_default()))
+        .bind(limit)
+        .fetch_all(pool)
+        .await)
+        .map_err(StoreError::query("list traces"))
+    }
+
+    /// Forgets the traces (with their feedback) kept before `before_ms`; gives how many.
+    ///
+    /// # Errors
+    /// Where the database refuses.
+    pub async fn forget_traces(&self, before_ms: i64) -> Result<u64, StoreError> {
+        on_pool!(self, pool => sqlx::query("delete from traces where created_ms < $1")
+            .bind(before_ms)
+            .execute(pool)
+            .await
+            .map(|done| done.rows_affected()))
+        .map_err(StoreError::query("forget old traces"))
     }
 
     /// A trace by name.

@@ -8,8 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use footnote_store::{
-    BlockingStore, EvalCall, EvalItem, ItemState, JobState, Location, NewEvalRun, NewFeedback,
-    NewJob, NewMessage, NewTrace, Speaker, Store, StoreError, new_id, now_ms,
+    BlockingStore, EvalCall, EvalItem, ItemState, JobProgress, JobState, Location, NewEvalRun,
+    NewFeedback, NewJob, NewKey, NewMessage, NewTrace, Speaker, Store, StoreError, new_id, now_ms,
 };
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -97,6 +97,7 @@ fn call(prompt: &str) -> EvalCall {
 fn trace() -> NewTrace {
     NewTrace {
         origin: "ask".to_owned(),
+        owner: None,
         question: "What?".to_owned(),
         model: "m".to_owned(),
         answer: json!({"text": "7.4%"}),
@@ -245,6 +246,7 @@ async fn traces_page_and_feedback_needs_its_trace() {
             trace_id: names[0].clone(),
             rating: -1,
             correction: Some("7.5%".to_owned()),
+            better_passage: None,
             comment: None,
             author: Some("ann".to_owned()),
         };
@@ -314,6 +316,8 @@ async fn a_job_has_one_taker_and_a_bounded_number_of_tries() {
             kind: "eval".to_owned(),
             payload: json!({"suite": "x"}),
             dedup_key: Some("x".to_owned()),
+            request_hash: Some("h".to_owned()),
+            owner: Some("ann".to_owned()),
             attempts_max: 2,
         };
         let job = store.add_job(&new).await.unwrap();
@@ -326,7 +330,14 @@ async fn a_job_has_one_taker_and_a_bounded_number_of_tries() {
         let taken: Vec<_> = takers.join_all().await.into_iter().flatten().collect();
         assert_eq!(taken.len(), 1);
         let first = &taken[0];
-        assert!(store.tell_progress(first, 0.5, 60_000).await.unwrap());
+        let half = JobProgress {
+            stage: "reading".to_owned(),
+            done: 5,
+            total: Some(10),
+        };
+        assert!(store.tell_progress(first, &half, 60_000).await.unwrap());
+        let told = store.job(&job.id).await.unwrap();
+        assert_eq!((told.items_done, told.items_total), (5, Some(10)));
         assert!(store.end_job(first, Err("disk full"), 0).await.unwrap());
         // What was given back is not the first taker's any more.
         assert!(!store.end_job(first, Ok(&Value::Null), 0).await.unwrap());
@@ -344,18 +355,108 @@ async fn a_job_has_one_taker_and_a_bounded_number_of_tries() {
         store.add_job(&other).await.unwrap();
         let running = store.take_job("eval", 60_000).await.unwrap().unwrap();
         assert!(store.cancel_job(&running.id).await.unwrap());
-        assert!(!store.tell_progress(&running, 0.9, 60_000).await.unwrap());
+        assert!(!store.tell_progress(&running, &half, 60_000).await.unwrap());
         assert!(!store.cancel_job(&running.id).await.unwrap());
+        // Tried again, it has as many tries as before, and its first worker is still locked out.
+        assert!(store.retry_job(&running.id).await.unwrap());
+        assert!(!store.retry_job(&running.id).await.unwrap());
+        assert!(!store.end_job(&running, Ok(&Value::Null), 0).await.unwrap());
+        let again = store.take_job("eval", 60_000).await.unwrap().unwrap();
+        assert_eq!(again.attempts_max - again.attempts, 1);
+        // A server that stops in order gives it back, and the try does not count.
+        assert!(store.hand_back_job(&again).await.unwrap());
+        let again = store.take_job("eval", 60_000).await.unwrap().unwrap();
+        assert_eq!(again.attempts_max - again.attempts, 1);
+        // A server that starts alone need not wait for the leases of a dead one.
+        assert_eq!(store.end_leases().await.unwrap(), 1);
+        let third = store.take_job("eval", 60_000).await.unwrap().unwrap();
+        assert_eq!(third.id, again.id);
+        assert!(store.end_job(&third, Ok(&json!(1)), 0).await.unwrap());
+        assert_eq!(
+            store.job_counts().await.unwrap(),
+            [(JobState::Dead, 1), (JobState::Done, 1)]
+        );
     }
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_owner_and_know_how_many_are_before_them() {
+    for (_folder, _, store) in stores("list").await {
+        let mut ids = Vec::new();
+        for owner in ["ann", "bob", "ann"] {
+            let job = NewJob {
+                kind: "import".to_owned(),
+                payload: json!({}),
+                dedup_key: None,
+                request_hash: None,
+                owner: Some(owner.to_owned()),
+                attempts_max: 3,
+            };
+            ids.push(store.add_job(&job).await.unwrap().id);
+        }
+        let last = store.job(&ids[2]).await.unwrap();
+        assert_eq!(store.jobs_ahead(&last).await.unwrap(), Some(2));
+        let mine = store.jobs_before(Some("ann"), "", 10).await.unwrap();
+        let names: Vec<&str> = mine.iter().map(|job| job.id.as_str()).collect();
+        assert_eq!(names, [&ids[2], &ids[0]]);
+        let page = store.jobs_before(None, &ids[2], 1).await.unwrap();
+        assert_eq!(page[0].id, ids[1]);
+        assert!(store.cancel_job(&ids[0]).await.unwrap());
+        assert_eq!(
+            store.forget_jobs(now_ms() + 1).await.unwrap(),
+            [ids[0].clone()]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_and_never_written_over_something() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&Location::file(folder.path().join("a.db")))
+        .await
+        .unwrap();
+    let id = store.add_trace(&trace()).await.unwrap();
+    let copy = folder.path().join("b.db");
+    store.back_up(&copy).await.unwrap();
+    assert!(store.back_up(&copy).await.is_err());
+    let opened = Store::open(&Location::file(&copy)).await.unwrap();
+    assert_eq!(opened.trace(&id).await.unwrap().question, trace().question);
+    assert_eq!(store.forget_traces(now_ms() + 1).await.unwrap(), 1);
+    assert!(store.traces_before(None, "", 5).await.unwrap().is_empty());
+    assert_eq!(opened.traces_before(None, "", 5).await.unwrap().len(), 1);
+    assert!(
+        opened
+            .traces_before(Some("x"), "", 5)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn only_hashes_of_keys_are_kept_and_a_revoked_one_opens_nothing() {
     for (_folder, _, store) in stores("keys").await {
         let hash = "ab".repeat(32);
-        assert!(store.add_key("laptop", "my-secret-key").await.is_err());
-        let key = store.add_key("laptop", &hash).await.unwrap();
-        assert!(store.add_key("twin", &hash).await.is_err());
+        let new = |name: &str, hash: &str, expires_ms| NewKey {
+            name: name.to_owned(),
+            hash: hash.to_owned(),
+            scopes: "ask".to_owned(),
+            expires_ms,
+        };
+        assert!(
+            store
+                .add_key(&new("laptop", "my-secret-key", None))
+                .await
+                .is_err()
+        );
+        let key = store.add_key(&new("laptop", &hash, None)).await.unwrap();
+        assert!(store.add_key(&new("twin", &hash, None)).await.is_err());
+        let old = "cd".repeat(32);
+        store
+            .add_key(&new("old", &old, Some(now_ms() - 1)))
+            .await
+            .unwrap();
+        assert!(store.use_key(&old).await.unwrap().is_none());
         assert_eq!(store.use_key(&hash).await.unwrap().unwrap().id, key.id);
         assert!(store.keys().await.unwrap()[0].last_used_ms.is_some());
         assert!(store.revoke_key(&key.id).await.unwrap());

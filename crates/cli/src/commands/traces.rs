@@ -15,6 +15,7 @@ pub fn trace_of(answer: &Answer, origin: &str) -> Result<NewTrace, serde_json::E
     let tokens = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     Ok(NewTrace {
         origin: origin.to_owned(),
+        owner: None,
         question: answer.question.clone(),
         model: answer.trace.model.clone(),
         answer: bare,
