@@ -9,6 +9,7 @@ use crate::{Event, Scale, Unit};
 
 /// What the agent found out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Answer {
     /// The question as asked.
     pub question: String,
@@ -30,6 +31,7 @@ pub struct Answer {
 
 /// One piece of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Statement {
     /// What is said, without marks.
     pub text: String,
@@ -44,6 +46,7 @@ pub struct Statement {
 
 /// Where a statement stands in the filings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Footnote {
     /// Its number, from 1.
     pub n: usize,
@@ -56,6 +59,7 @@ pub struct Footnote {
     /// The form as filed.
     pub form: Form,
     /// The fiscal period the filing covers.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "FY2024"))]
     pub period: Option<FiscalPeriod>,
     /// The sections around the place, outermost first.
     pub section_path: Vec<String>,
@@ -75,6 +79,7 @@ pub struct Footnote {
 
 /// A result with its working.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Calculation {
     /// What is computed, e.g. `Quick ratio`.
     pub name: String,
@@ -87,6 +92,7 @@ pub struct Calculation {
     /// The working, one result a line.
     pub steps: Vec<Working>,
     /// The last step's value, unrounded, in single units (dollars, not millions).
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub result: Decimal,
     /// Its unit.
     pub unit: Unit,
@@ -97,6 +103,7 @@ pub struct Calculation {
 /// Who gave a formula.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum FormulaSource {
     /// The question defines it.
     Question,
@@ -108,6 +115,7 @@ pub enum FormulaSource {
 
 /// A figure that a calculation takes from a filing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Input {
     /// What was looked for, e.g. `Total current liabilities`.
     pub item: String,
@@ -120,6 +128,7 @@ pub struct Input {
     /// The scale stated above the table.
     pub scale: Scale,
     /// The value in single units, scale and sign applied.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub value: Decimal,
     /// Its unit.
     pub unit: Unit,
@@ -132,6 +141,7 @@ pub struct Input {
 /// How a figure's row was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ChosenBy {
     /// The row's label says it.
     Label,
@@ -143,12 +153,14 @@ pub enum ChosenBy {
 
 /// One line of working.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Working {
     /// What the line computes, e.g. `Quick ratio FY2023`.
     pub name: String,
     /// The figures put in, e.g. `(5,308 - 992 - 1,221) / 4,476`.
     pub expression: String,
     /// What comes out, unrounded.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub value: Decimal,
     /// The result as shown.
     pub shown: String,
@@ -156,6 +168,7 @@ pub struct Working {
 
 /// What was searched in vain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NotFound {
     /// Why there is no answer, in one sentence.
     pub reason: String,
@@ -175,6 +188,7 @@ pub struct NotFound {
 
 /// A statement that was not let through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Removed {
     /// What the model wrote.
     pub text: String,
@@ -184,6 +198,7 @@ pub struct Removed {
 
 /// How an answer came about.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Trace {
     /// The model that wrote or picked.
     pub model: String,

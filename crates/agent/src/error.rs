@@ -64,6 +64,9 @@ pub enum AgentError {
         /// How it failed.
         reason: String,
     },
+    /// Whoever asked does not wait for the answer any more.
+    #[error("the question was cancelled")]
+    Cancelled,
     /// The model failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

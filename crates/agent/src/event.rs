@@ -7,6 +7,7 @@ use crate::{Answer, DocTypeRanking, Footnote, Input};
 
 /// A step, and when it was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Milliseconds from the question to the end of this step.
     pub at_ms: f64,
@@ -20,6 +21,7 @@ pub struct Event {
 /// What was done; the tag is the field `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Step {
     /// Companies, periods and forms were read from the question.
     Scope {
@@ -94,6 +96,7 @@ pub enum Step {
 
 /// A passage as a trace shows it, without its text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PassageShown {
     /// Its name.
     pub id: PassageId,

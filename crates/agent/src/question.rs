@@ -22,6 +22,7 @@ pub struct Question {
 /// Limits set by the asker beside the question. Empty lists do not limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AskedScope {
     /// Companies by exchange symbol.
     pub tickers: Vec<Ticker>,

@@ -36,3 +36,4 @@ pub use remote::{RemoteModel, RemoteOptions};
 pub use sampling::{greedy, log_probability};
 pub use tap::{Heads, Reduce, Tap, TapConfig};
 pub use tokenizer::{TokenKind, Tokenizer};
+pub use tokio_util::sync::CancellationToken;

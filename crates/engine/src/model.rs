@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::EngineError;
 use crate::cache::CacheChoice;
@@ -204,6 +205,19 @@ impl Generation {
     /// The next event, for callers on an async runtime.
     pub async fn next_async(&mut self) -> Option<Result<GenerateEvent, EngineError>> {
         self.receiver.recv().await
+    }
+
+    /// The next event, or `None` as soon as `cancel` says so; the work is then cancelled as by dropping.
+    /// Blocks the calling thread, so never on an async runtime.
+    pub fn next_unless(
+        &mut self,
+        cancel: &CancellationToken,
+    ) -> Option<Result<GenerateEvent, EngineError>> {
+        let event = pollster::block_on(cancel.run_until_cancelled(self.receiver.recv()));
+        if event.is_none() {
+            self.receiver.close();
+        }
+        event.flatten()
     }
 
     /// Waits for the end and joins the text.

@@ -15,6 +15,8 @@ use crate::FilingsError;
 /// A company's Central Index Key, SEC's own number for a filer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, example = "0000320193"))]
 pub struct Cik(pub u64);
 
 impl fmt::Display for Cik {
@@ -51,6 +53,8 @@ impl From<Cik> for String {
 /// An exchange symbol in upper case, e.g. `AAPL` or `BRK-B` (a dot becomes a hyphen).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, example = "AAPL"))]
 pub struct Ticker(String);
 
 impl Ticker {
@@ -99,6 +103,7 @@ impl From<Ticker> for String {
 
 /// The five kinds of document the agent chooses among, in FinAgentBench's fixed index order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum DocType {
     /// Proxy statement.
     #[serde(rename = "DEF14A")]
@@ -165,6 +170,8 @@ impl FromStr for DocType {
 /// `EARNINGS CALL`. Unknown forms are kept as they are; they just have no [`DocType`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, example = "10-K"))]
 pub struct Form(String);
 
 impl Form {
@@ -315,6 +322,8 @@ impl From<FiscalPeriod> for String {
 /// (`AMD_2022_10K`), which is all a page corpus or a transcript has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, example = "0000320193-23-000106"))]
 pub struct Accession(String);
 
 impl Accession {
@@ -367,6 +376,7 @@ impl From<Accession> for String {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Span {
     /// First byte.
     pub start: usize,
@@ -404,6 +414,7 @@ impl Span {
 
 /// What is known of a filing besides its text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FilingMeta {
     /// Its name in the corpus.
     pub accession: Accession,
@@ -418,10 +429,13 @@ pub struct FilingMeta {
     /// Which of the five kinds, if any.
     pub doc_type: Option<DocType>,
     /// Fiscal year or quarter covered, in the company's own calendar.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "FY2024"))]
     pub fiscal_period: Option<FiscalPeriod>,
     /// Last day covered; for an 8-K the day of the event, for a call the day of the call.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Date))]
     pub period_end: Option<Date>,
     /// Day of filing.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = Date))]
     pub filed: Option<Date>,
     /// The file or URL it was read from.
     pub source: String,
@@ -481,6 +495,7 @@ pub struct Block {
 
 /// A part of a filing with a name of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Section {
     /// Canonical identifier: `Item 7` (10-K), `Part II Item 1A` (10-Q), `Item 2.02` (8-K), the
     /// heading itself elsewhere.
@@ -584,6 +599,8 @@ pub struct Filing {
 
 /// The stable name of a passage: `ACCESSION#START-END` in bytes of the filing's normalised text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, example = "0000320193-23-000106#1000-2000"))]
 pub struct PassageId(pub String);
 
 impl PassageId {
@@ -610,6 +627,7 @@ impl fmt::Display for PassageId {
 
 /// What a passage mostly holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum PassageKind {
     /// Running text.
     Prose,
@@ -623,6 +641,7 @@ pub enum PassageKind {
 
 /// A retrievable piece of a filing: at most 512 tokens of the default tokenizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Passage {
     /// Its stable name.
     pub id: PassageId,

@@ -10,6 +10,7 @@ use crate::Span;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum WarningCode {
     /// A section that the form demands was not found.
     SectionMissing,
@@ -51,6 +52,7 @@ impl fmt::Display for WarningCode {
 
 /// A doubt about one filing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
     /// Its kind.
     pub code: WarningCode,

@@ -63,6 +63,7 @@ pub struct SearchQuery {
 
 /// A passage found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hit {
     /// The passage itself.
     pub passage: Passage,
@@ -87,6 +88,7 @@ pub struct PageHit {
 
 /// A company as filings name it: the source of the table of aliases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompanyEntry {
     /// Its name.
     pub company: Option<String>,
@@ -100,6 +102,7 @@ pub struct CompanyEntry {
 
 /// What the corpus holds of one filing, without its text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FilingEntry {
     /// What is known of it.
     pub meta: FilingMeta,

@@ -19,7 +19,8 @@ mod write;
 use std::sync::Arc;
 
 use footnote_engine::{
-    FinishReason, GenerateEvent, GenerateRequest, Grammar, LanguageModel, Message, Prompt, Role,
+    CancellationToken, FinishReason, GenerateEvent, GenerateRequest, Grammar, LanguageModel,
+    Message, Prompt, Role,
 };
 use footnote_filings::{DocType, FilingMeta, FiscalPeriod};
 use footnote_index::{Filter, SearchBackend};
@@ -114,7 +115,21 @@ impl Agent {
         question: &Question,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Answer, AgentError> {
-        let mut recorder = Recorder::new(tell);
+        self.ask_until(question, &CancellationToken::new(), tell)
+    }
+
+    /// As [`ask`](Self::ask), until `cancel` says that nobody waits for the answer any more: the model's
+    /// slot is then free at once, and between two calls of the model the next step is not begun.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), and [`AgentError::Cancelled`].
+    pub fn ask_until(
+        &self,
+        question: &Question,
+        cancel: &CancellationToken,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Answer, AgentError> {
+        let mut recorder = Recorder::new(tell, cancel);
         let answer = self.retrieve_and_answer(question, &mut recorder);
         Self::told(answer, &mut recorder)
     }
@@ -130,7 +145,8 @@ impl Agent {
         passages: &[RankedPassage],
         tell: &mut dyn FnMut(Event),
     ) -> Result<Answer, AgentError> {
-        let mut recorder = Recorder::new(tell);
+        let cancel = CancellationToken::new();
+        let mut recorder = Recorder::new(tell, &cancel);
         let answer = question.check().and_then(|()| {
             let metas: Vec<FilingMeta> = passages.iter().map(|p| p.hit.meta.clone()).collect();
             let latest = latest_period(&metas);
@@ -238,11 +254,13 @@ impl Agent {
             searched.reason = reason;
             return Ok(self.nothing(question, searched, recorder));
         }
+        recorder.go_on()?;
         let ranking = self.doc_types.rank(&question.text)?;
         recorder.trace.doc_type_ranker = ranking.ranker.clone();
         let order: Vec<DocType> = ranking.order.clone();
         recorder.step(Step::DocTypes { ranking });
 
+        recorder.go_on()?;
         let passages =
             retriever.passages(&question.text, &scope, Some(&order), self.settings.passages)?;
         searched.queries = vec![question.text.clone()];
@@ -355,7 +373,9 @@ impl Work<'_, '_> {
         let mut request = GenerateRequest::new(prompt, max_tokens);
         request.grammar = Some(Grammar::JsonSchema(schema));
         let mut text = String::new();
-        for event in self.model.generate(request)? {
+        self.recorder.go_on()?;
+        let mut generation = self.model.generate(request)?;
+        while let Some(event) = generation.next_unless(self.recorder.cancel()) {
             match event? {
                 GenerateEvent::Text(more) => {
                     text.push_str(&more);
@@ -375,6 +395,7 @@ impl Work<'_, '_> {
                 }
             }
         }
+        self.recorder.go_on()?;
         Err(footnote_engine::EngineError::Stopped.into())
     }
 }

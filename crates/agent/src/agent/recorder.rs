@@ -1,12 +1,15 @@
-//! Keeps time and the trace, and passes every step on as it happens.
+//! Keeps time and the trace, passes every step on as it happens, and knows whether anybody still waits.
 
 use std::time::Instant;
 
-use crate::{Event, Removed, Step, Trace};
+use footnote_engine::CancellationToken;
+
+use crate::{AgentError, Event, Removed, Step, Trace};
 
 /// Tells and keeps the steps of one question.
 pub(super) struct Recorder<'a> {
     tell: &'a mut dyn FnMut(Event),
+    cancel: &'a CancellationToken,
     start: Instant,
     last: Instant,
     /// The trace so far.
@@ -14,14 +17,31 @@ pub(super) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    pub(super) fn new(tell: &'a mut dyn FnMut(Event)) -> Recorder<'a> {
+    pub(super) fn new(
+        tell: &'a mut dyn FnMut(Event),
+        cancel: &'a CancellationToken,
+    ) -> Recorder<'a> {
         let now = Instant::now();
         Recorder {
             tell,
+            cancel,
             start: now,
             last: now,
             trace: Trace::default(),
         }
+    }
+
+    /// Whether to go on.
+    pub(super) fn go_on(&self) -> Result<(), AgentError> {
+        if self.cancel.is_cancelled() {
+            return Err(AgentError::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// What ends the question early.
+    pub(super) fn cancel(&self) -> &CancellationToken {
+        self.cancel
     }
 
     /// A step is done; it took the time since the step before.

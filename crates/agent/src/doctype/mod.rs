@@ -16,6 +16,7 @@ use crate::AgentError;
 
 /// The five kinds in order for one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DocTypeRanking {
     /// Who ranked.
     pub ranker: String,

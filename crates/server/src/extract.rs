@@ -1,0 +1,115 @@
+//! Reading a request, with errors of our own table instead of the framework's.
+
+use axum::body::to_bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, ErrorCode};
+use crate::state::App;
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+/// Deepest nesting of a body: far more than any request has, far less than a stack.
+const DEPTH_MAX: usize = 64;
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Json<T>, ApiError> {
+        let kind = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(ApiError::new(
+                ErrorCode::UnsupportedMediaType,
+                "send the body as JSON, with `Content-Type: application/json`",
+            ));
+        }
+        let bytes = body_bytes(request, app).await?;
+        parse(&bytes).map(Json)
+    }
+}
+
+/// The whole body within the limits of size and time.
+pub async fn body_bytes(request: Request, app: &App) -> Result<axum::body::Bytes, ApiError> {
+    let limits = &app.settings.limits;
+    let reading = to_bytes(request.into_body(), limits.body_bytes);
+    match tokio::time::timeout(limits.body_timeout, reading).await {
+        Err(_) => Err(ApiError::new(
+            ErrorCode::Timeout,
+            format!("the body did not arrive within {:?}", limits.body_timeout),
+        )),
+        Ok(Err(_)) => Err(ApiError::new(
+            ErrorCode::TooLarge,
+            format!(
+                "the body is broken off or larger than {} bytes; import large texts with POST /v1/imports",
+                limits.body_bytes
+            ),
+        )),
+        Ok(Ok(bytes)) => Ok(bytes),
+    }
+}
+
+/// Bytes as JSON of a type.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let bad = |reason: String| {
+        ApiError::new(
+            ErrorCode::BadRequest,
+            format!("the body is no valid request: {reason}"),
+        )
+    };
+    let deepest = bytes
+        .iter()
+        .scan(0usize, |depth, byte| {
+            match byte {
+                b'{' | b'[' => *depth += 1,
+                b'}' | b']' => *depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            Some(*depth)
+        })
+        .max()
+        .unwrap_or(0);
+    // Brackets inside texts count too; a text with 64 of them open is no question either.
+    if deepest > DEPTH_MAX && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err() {
+        return Err(bad(format!("it is nested deeper than {DEPTH_MAX} levels")));
+    }
+    serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))
+}
+
+/// The query string.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Query<T>, ApiError> {
+        axum::extract::Query::<T>::from_request_parts(parts, app)
+            .await
+            .map(|query| Query(query.0))
+            .map_err(|error: QueryRejection| {
+                ApiError::new(ErrorCode::BadRequest, error.body_text())
+            })
+    }
+}
+
+/// The names in the path.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Path<T>, ApiError> {
+        axum::extract::Path::<T>::from_request_parts(parts, app)
+            .await
+            .map(|path| Path(path.0))
+            .map_err(|error: PathRejection| ApiError::new(ErrorCode::BadRequest, error.body_text()))
+    }
+}
