@@ -4,6 +4,7 @@
 
 mod eval;
 mod export;
+mod serve;
 mod train;
 
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use footnote_engine::compress::CompressionPolicy;
 
 pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
 pub use export::{ExportArgs, ExportCheckArgs, ExportCommand, FormatName, SplitByName};
+pub use serve::{
+    BackupArgs, ConfigCommand, KeysCommand, KeysMode, LogFormat, ServeArgs, StoreArgs,
+};
 pub use train::TrainDocTypesArgs;
 
 /// The whole command line.
@@ -89,6 +93,16 @@ pub enum Command {
     /// Write fine-tuning data: from datasets, runs, feedback and facts, split without leakage
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Serve analysts over HTTP: the page, the API, jobs, OpenAI's form, MCP
+    Serve(Box<ServeArgs>),
+    /// The API keys of the service
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The service's settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Write a copy of the database, whole while the service runs
+    Backup(BackupArgs),
     /// Say what is set up, what is missing, and the command that mends it
     Doctor(JsonFlag),
 }

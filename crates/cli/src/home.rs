@@ -54,6 +54,21 @@ impl Home {
         self.0.join("footnote.db")
     }
 
+    /// Files of the service's jobs.
+    pub fn jobs(&self) -> PathBuf {
+        self.0.join("jobs")
+    }
+
+    /// The service's settings, if the user wrote any.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("footnote.toml")
+    }
+
+    /// Held while a service runs on this folder's database.
+    pub fn service_lock(&self) -> PathBuf {
+        self.0.join("serve.lock")
+    }
+
     /// Files downloaded from EDGAR.
     pub fn edgar(&self) -> PathBuf {
         self.0.join("edgar")

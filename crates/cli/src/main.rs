@@ -31,13 +31,16 @@ fn main() -> ExitCode {
             return ExitCode::from(if help { 0 } else { 2 });
         }
     };
-    // Logs are for operators and off unless asked for; what a user must know is printed.
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("FOOTNOTE_LOG").unwrap_or_else(|_| EnvFilter::new("off")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    // Logs are for operators and off unless asked for; what a user must know is printed. The service
+    // is an operator's command and starts its own.
+    if !matches!(cli.command, args::Command::Serve(_)) {
+        tracing_subscriber::fmt()
+            .with_env_filter(
+                EnvFilter::try_from_env("FOOTNOTE_LOG").unwrap_or_else(|_| EnvFilter::new("off")),
+            )
+            .with_writer(std::io::stderr)
+            .init();
+    }
     let output = Output::new(cli.global.quiet);
     match commands::run(cli, &output) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

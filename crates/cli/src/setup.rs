@@ -34,22 +34,50 @@ pub fn corpus(context: &Context) -> anyhow::Result<Corpus> {
 
 /// The agent, with everything that a first question needs fetched and imported.
 pub fn agent(model: Option<&str>, context: &Context) -> anyhow::Result<Agent> {
+    let minds = minds(model, context)?;
+    let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
+    Ok(Agent::new(corpus, minds.answering, minds.doc_types))
+}
+
+/// The models behind the agent.
+pub struct Minds {
+    /// Writes answers.
+    pub answering: Arc<dyn LanguageModel>,
+    /// Orders document types.
+    pub doc_types: Arc<dyn DocTypeRanker>,
+    /// All that are loaded, by the names they are asked for.
+    pub loaded: Vec<(String, Arc<dyn LanguageModel>)>,
+}
+
+/// The models behind the agent, fetched if need be.
+pub fn minds(model: Option<&str>, context: &Context) -> anyhow::Result<Minds> {
     announce(model, context)?;
     let answering = language_model(model, context)?;
+    let named = |name: &str| {
+        catalogue::find(name)
+            .map_or(name, |entry| entry.name)
+            .to_owned()
+    };
+    let mut loaded = vec![(named(model.unwrap_or(ANSWER_MODEL)), Arc::clone(&answering))];
     let trained = context.home.doc_type_ranker();
     if trained.is_dir() {
-        let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
-        let ranker = LearnedOrder::open(&trained)?;
-        return Ok(Agent::new(corpus, answering, Arc::new(ranker)));
+        return Ok(Minds {
+            answering,
+            doc_types: Arc::new(LearnedOrder::open(&trained)?),
+            loaded,
+        });
     }
-    let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
     // The smaller model of the pair orders the document types; a model that was asked for by name
     // does everything itself.
     let ranking = match model {
-        None => language_model(Some(DRAFT_MODEL), context)?,
+        None => {
+            let draft = language_model(Some(DRAFT_MODEL), context)?;
+            loaded.push((named(DRAFT_MODEL), Arc::clone(&draft)));
+            draft
+        }
         Some(_) => Arc::clone(&answering),
     };
-    let ranker: Arc<dyn DocTypeRanker> = match ModelRanker::new(ranking) {
+    let doc_types: Arc<dyn DocTypeRanker> = match ModelRanker::new(ranking) {
         Ok(ranker) => Arc::new(ranker),
         Err(error) if model.is_some_and(is_served) => {
             context.output.step(&format!(
@@ -59,7 +87,11 @@ pub fn agent(model: Option<&str>, context: &Context) -> anyhow::Result<Agent> {
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Agent::new(corpus, answering, ranker))
+    Ok(Minds {
+        answering,
+        doc_types,
+        loaded,
+    })
 }
 
 /// Whether a model's name is that of a served one.

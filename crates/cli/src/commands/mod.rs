@@ -7,10 +7,12 @@ mod edgar;
 pub mod engine;
 mod eval;
 mod export;
+mod keys;
 pub mod models;
 mod rank;
 mod retrieve;
 mod search;
+mod serve;
 mod traces;
 mod train;
 
@@ -21,6 +23,7 @@ use crate::home::Home;
 use crate::output::{Outcome, Output};
 
 /// What every command needs to know.
+#[derive(Clone)]
 pub struct Context {
     /// Where things are kept.
     pub home: Home,
@@ -62,6 +65,10 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Outcome> {
         Command::Train(TrainCommand::DocTypes(args)) => train::doc_types(&args, &context),
         Command::Eval(command) => eval::run(&command, &context),
         Command::Export(command) => export::run(&command, &context),
+        Command::Serve(args) => serve::run(&args, &context),
+        Command::Keys(command) => keys::run(&command, &context),
+        Command::Config(command) => serve::config::run(&command, &context),
+        Command::Backup(args) => keys::back_up(&args, &context),
         Command::Doctor(flag) => doctor::run(&flag, &context),
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
+use footnote_engine::CancellationToken;
 use footnote_store::{BlockingStore, EvalItem, ItemState, Location, NewEvalRun, NewTrace, now_ms};
 use serde_json::{Map, Value, json};
 
@@ -84,6 +85,8 @@ pub struct RunOptions {
     pub limit: Option<usize>,
     /// Abort the process after so many questions, to test that nothing is lost.
     pub abort_after: Option<usize>,
+    /// Ends the run after the questions in hand; what is done is kept, and resumed from.
+    pub stop: CancellationToken,
 }
 
 /// A cell after a run.
@@ -177,6 +180,7 @@ pub fn run_suite(
             total,
             workers: suite.parallel,
             left: &left,
+            stop: &options.stop,
             until_abort: &until_abort,
             progress,
         };
@@ -211,6 +215,7 @@ struct Job<'a> {
     workers: usize,
     /// Questions that may still be asked in this run.
     left: &'a AtomicUsize,
+    stop: &'a CancellationToken,
     until_abort: &'a AtomicUsize,
     progress: &'a (dyn Fn(&Cell, Progress) + Sync),
 }
@@ -225,7 +230,8 @@ impl Job<'_> {
             total: self.total,
         };
         (self.progress)(self.cell, before);
-        if there.len() >= self.total || self.left.load(Ordering::Relaxed) == 0 {
+        let none_left = self.left.load(Ordering::Relaxed) == 0 || self.stop.is_cancelled();
+        if there.len() >= self.total || none_left {
             return Ok(before);
         }
         let refused = |reason: String| EvalError::Cell {
@@ -285,7 +291,7 @@ impl Job<'_> {
             if there.contains(&row_no(&question)) {
                 continue;
             }
-            if self.left.load(Ordering::Relaxed) == 0 {
+            if self.left.load(Ordering::Relaxed) == 0 || self.stop.is_cancelled() {
                 break;
             }
             self.left.fetch_sub(1, Ordering::Relaxed);

@@ -17,14 +17,19 @@ use footnote_engine::{LanguageModel, LocalModel, LocalOptions, catalogue};
 use footnote_eval::{Bench, Cell, OpenCell, Outcome, PageHit, Posed, Task, Watch, Worker};
 use footnote_filings::DocType;
 use footnote_index::{Corpus, Filter, SearchBackend};
+use footnote_server::trace_of;
 use serde_json::{Map, Value, json};
 
 use crate::commands::Context;
-use crate::commands::traces::trace_of;
 use crate::setup;
 
 /// The bench of this program.
-pub struct Rankers<'a>(pub &'a Context);
+pub struct Rankers<'a> {
+    /// Where models and corpus are.
+    pub context: &'a Context,
+    /// Models that are loaded already, by name.
+    pub loaded: &'a [(String, Arc<dyn LanguageModel>)],
+}
 
 /// Whether a ranker asks a language model, or why there is none of this name.
 pub fn asks_model(task: Task, ranker: &str) -> Result<bool, String> {
@@ -59,7 +64,7 @@ pub fn check_policies(cell: &Cell) -> Result<(), String> {
     match cell.compression.as_str() {
         "none" => Ok(()),
         other => Err(format!(
-            "no compression policy {other:?} in this build; there is none"
+            "evaluations do not compress prompts, so compression must be none, not {other:?}"
         )),
     }
 }
@@ -73,12 +78,18 @@ struct Opened {
 impl Bench for Rankers<'_> {
     fn open(&self, cell: &Cell) -> Result<Box<dyn OpenCell>, String> {
         let model = match &cell.model {
-            Some(name) => Some(open_model(name, cell, self.0)?),
+            Some(name) => {
+                let loaded = self.loaded.iter().find(|(known, _)| known == name);
+                Some(match loaded {
+                    Some((_, model)) if cell.cache == "full" => Arc::clone(model),
+                    _ => open_model(name, cell, self.context)?,
+                })
+            }
             None => None,
         };
         let corpus = match cell.task {
             Task::Pages | Task::Answers => Some(Arc::new(
-                setup::corpus(self.0).map_err(|error| format!("{error:#}"))?,
+                setup::corpus(self.context).map_err(|error| format!("{error:#}"))?,
             )),
             Task::DocTypes | Task::Passages => None,
         };
@@ -227,7 +238,7 @@ impl Worker for Answers {
         let answer = self.0.ask(&asked, &mut |_| {}).map_err(text)?;
         let unwritable = |error: serde_json::Error| error.to_string();
         let whole = serde_json::to_value(&answer).map_err(unwritable)?;
-        let trace = trace_of(&answer, "eval").map_err(unwritable)?;
+        let trace = trace_of(&answer, "eval", None).map_err(unwritable)?;
         let mut outcome = fields(json!({ "answer": whole }));
         outcome.trace = Some(trace);
         Ok(outcome)

@@ -1,6 +1,6 @@
 //! `eval`: suites run, predictions scored and converted, reports written; one module a command.
 
-mod bench;
+pub mod bench;
 mod run;
 mod score;
 

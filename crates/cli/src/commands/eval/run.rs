@@ -32,6 +32,7 @@ pub fn run(args: &RunArgs, context: &Context) -> anyhow::Result<Outcome> {
         resume: args.resume,
         limit: args.limit,
         abort_after: args.abort_after,
+        ..RunOptions::default()
     };
     let shown = Shown {
         context,
@@ -40,7 +41,10 @@ pub fn run(args: &RunArgs, context: &Context) -> anyhow::Result<Outcome> {
     let runs = run_suite(
         (&suite, &hash),
         &cells,
-        &Rankers(context),
+        &Rankers {
+            context,
+            loaded: &[],
+        },
         &args.out,
         &options,
         &|cell, progress| shown.tell(cell, progress),

@@ -1,0 +1,146 @@
+//! `serve`: models, store and job handlers put together, then the server until a signal ends it.
+
+pub mod config;
+mod work;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use footnote_server::{App, Models, Workshop, serve};
+use footnote_store::{Location, Store};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{LogFormat, ServeArgs};
+use crate::commands::Context;
+use crate::output::{Outcome, Output};
+use crate::setup;
+use config::Config;
+
+pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
+    let config = Config::load(args, context)?;
+    start_log(config.log_format)?;
+    std::fs::create_dir_all(context.home.root())
+        .with_context(|| format!("cannot make {}", context.home.root().display()))?;
+    let lock = match &config.location {
+        Location::Sqlite(_) => Some(only_one(context)?),
+        Location::Postgres(_) => None,
+    };
+    let minds = setup::minds(config.model.as_deref(), context)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the system gives no threads")?;
+    let served = runtime.block_on(async {
+        let store = Store::open(&config.location).await?;
+        if config.keys_required() && store.keys().await?.is_empty() {
+            context.output.warning(
+                "no API key exists yet, so every request will be refused; `footnote keys create NAME` makes one",
+            );
+        }
+        if lock.is_some() {
+            // This process is the only one: whoever ran a job before is gone.
+            let ended = store.end_leases().await?;
+            if ended > 0 {
+                tracing::info!(jobs = ended, "{ended} jobs of the last run go on");
+            }
+        }
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+            .install_recorder()
+            .context("the metrics cannot be started")?;
+        let quiet = Context {
+            output: Output::new(true),
+            ..context.clone()
+        };
+        let workshop = Workshop::new(vec![
+            Arc::new(work::Import {
+                context: quiet.clone(),
+                user_agent: config.edgar_user_agent.clone(),
+                edgar_url: args.edgar_url.clone(),
+            }),
+            Arc::new(work::Evaluation {
+                context: quiet.clone(),
+                loaded: minds.loaded.clone(),
+            }),
+            Arc::new(work::Export {
+                context: quiet,
+                location: config.location.clone(),
+            }),
+        ]);
+        let models = Models {
+            answering: minds.answering,
+            doc_types: minds.doc_types,
+            chat: minds.loaded,
+        };
+        let app = App::new(config.settings(context), store, models, workshop, metrics);
+        let listener = TcpListener::bind(config.addr)
+            .await
+            .with_context(|| format!("cannot listen on {}; another program may, or the address is not this machine's", config.addr))?;
+        let addr = listener.local_addr().context("the listener has no address")?;
+        context.output.line(&format!("listening on http://{addr}"))?;
+        serve(app, listener, ended()).await.context("the listener failed")
+    });
+    drop(lock);
+    served?;
+    context.output.step("stopped");
+    Ok(Outcome::Done)
+}
+
+/// Until somebody ends the process in order.
+async fn ended() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => {
+                tokio::select! {
+                    _ = interrupted => {}
+                    _ = terminated.recv() => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error.cause = %error, "SIGTERM cannot be listened for: {error}");
+                let _ = interrupted.await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = interrupted.await;
+    }
+}
+
+/// Two services on one SQLite file would both take the jobs of the other for orphans.
+fn only_one(context: &Context) -> anyhow::Result<File> {
+    let path = context.home.service_lock();
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => bail!(
+            "another `footnote serve` runs on {}; stop it, or give this one a --home of its own, or both a Postgres database",
+            context.home.root().display()
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn start_log(format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_env("FOOTNOTE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
+}
