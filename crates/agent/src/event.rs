@@ -85,6 +85,7 @@ pub enum Step {
     /// The answer is complete.
     Answer {
         /// All of it.
+        #[cfg_attr(feature = "openapi", schema(no_recursion))]
         answer: Box<Answer>,
     },
     /// The question failed; the last event.

@@ -4,6 +4,7 @@ pub mod config;
 mod work;
 
 use std::fs::File;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -137,6 +138,7 @@ fn start_log(format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_env("FOOTNOTE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),
