@@ -1,11 +1,15 @@
 //! Reading a request, with errors of our own table instead of the framework's.
 
-use axum::body::to_bytes;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header;
 use axum::http::request::Parts;
+use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
+use tokio_util::bytes::BytesMut;
 
 use crate::error::{ApiError, ErrorCode};
 use crate::state::App;
@@ -38,23 +42,49 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 }
 
 /// The whole body within the limits of size and time.
-pub async fn body_bytes(request: Request, app: &App) -> Result<axum::body::Bytes, ApiError> {
+pub async fn body_bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
     let limits = &app.settings.limits;
-    let reading = to_bytes(request.into_body(), limits.body_bytes);
-    match tokio::time::timeout(limits.body_timeout, reading).await {
-        Err(_) => Err(ApiError::new(
+    read(request.into_body(), limits.body_bytes, limits.body_timeout).await
+}
+
+/// A whole body of at most `most` bytes within `patience`.
+///
+/// What is too large is read on for a while and thrown away: a client that is still sending when the connection is
+/// closed sees a broken pipe and not the reason.
+pub async fn read(body: Body, most: usize, patience: Duration) -> Result<Bytes, ApiError> {
+    let reading = async {
+        let mut bytes = BytesMut::new();
+        let mut over = 0;
+        let mut parts = body.into_data_stream();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|_| {
+                ApiError::new(ErrorCode::BadRequest, "the body broke off before its end")
+            })?;
+            if over == 0 && bytes.len() + part.len() <= most {
+                bytes.extend_from_slice(&part);
+                continue;
+            }
+            over += part.len();
+            if over > most.saturating_mul(8) {
+                break;
+            }
+        }
+        if over > 0 {
+            return Err(ApiError::new(
+                ErrorCode::TooLarge,
+                format!(
+                    "the body is larger than {most} bytes; large texts are uploaded with POST /v1/imports"
+                ),
+            ));
+        }
+        Ok(bytes.freeze())
+    };
+    tokio::time::timeout(patience, reading).await.map_err(|_| {
+        ApiError::new(
             ErrorCode::Timeout,
-            format!("the body did not arrive within {:?}", limits.body_timeout),
-        )),
-        Ok(Err(_)) => Err(ApiError::new(
-            ErrorCode::TooLarge,
-            format!(
-                "the body is broken off or larger than {} bytes; import large texts with POST /v1/imports",
-                limits.body_bytes
-            ),
-        )),
-        Ok(Ok(bytes)) => Ok(bytes),
-    }
+            format!("the body did not arrive within {patience:?}"),
+        )
+    })?
 }
 
 /// Bytes as JSON of a type.

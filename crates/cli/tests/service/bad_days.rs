@@ -368,21 +368,12 @@ fn an_index_that_is_missing_or_of_another_version_is_named_and_comes_back() {
     std::fs::rename(&away, &corpus).unwrap();
     assert_eq!(server.post("/v1/search", &search).status, 200);
     // Of another version: refused by name at every use, served again when it is right.
-    let format = std::fs::read_dir(&corpus)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| {
-            path.file_name()
-                .unwrap()
-                .to_string_lossy()
-                .contains("format")
-        })
-        .unwrap();
+    let format = corpus.join("corpus.json");
     let good = std::fs::read(&format).unwrap();
     std::fs::rename(&corpus, &away).unwrap();
     assert_eq!(server.post("/v1/search", &search).status, 503);
     std::fs::rename(&away, &corpus).unwrap();
-    std::fs::write(&format, b"999\n").unwrap();
+    std::fs::write(&format, br#"{"format": 999}"#).unwrap();
     let other = server.post("/v1/search", &search);
     assert_eq!(other.status, 503, "{}", other.text);
     std::fs::write(&format, good).unwrap();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, Server, command, server};
+use crate::harness::{GROWTH, Server, server};
 
 fn footnote(server: &Server, args: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_footnote"))
@@ -166,7 +166,12 @@ fn a_key_opens_what_its_scopes_say_and_nobody_sees_anothers_questions() {
 fn a_public_address_is_never_served_without_keys_and_wrong_settings_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
-        let output = command(folder.path(), args).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_footnote"))
+            .arg("serve")
+            .args(args)
+            .env("FOOTNOTE_HOME", folder.path())
+            .output()
+            .unwrap();
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -156,19 +156,8 @@ async fn add(
 }
 
 async fn large_body(app: &App, request: Request) -> Result<axum::body::Bytes, ApiError> {
-    let limits = &app.settings.limits;
-    let reading = axum::body::to_bytes(request.into_body(), RECORDS_BYTES_MAX);
-    match tokio::time::timeout(limits.body_timeout * 4, reading).await {
-        Err(_) => Err(ApiError::new(
-            ErrorCode::Timeout,
-            "the body did not arrive in time",
-        )),
-        Ok(Err(_)) => Err(ApiError::new(
-            ErrorCode::TooLarge,
-            format!("the body is broken off or larger than {RECORDS_BYTES_MAX} bytes"),
-        )),
-        Ok(Ok(bytes)) => Ok(bytes),
-    }
+    let patience = app.settings.limits.body_timeout * 4;
+    crate::extract::read(request.into_body(), RECORDS_BYTES_MAX, patience).await
 }
 
 fn json_only(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -322,6 +311,32 @@ async fn discard(folder: &FilePath) {
     }
 }
 
+fn full(error: std::io::Error) -> ApiError {
+    ApiError::unavailable("the upload cannot be written; the disk may be full", error)
+}
+
+/// A new file of an upload.
+async fn begin_file(
+    folder: &FilePath,
+    name: &str,
+    files: &[String],
+) -> Result<tokio::fs::File, ApiError> {
+    if !is_name(name) {
+        let shown: String = name.chars().take(100).collect();
+        return Err(ApiError::invalid(format!(
+            "{shown:?} is no file name that is taken (letters, digits, hyphens, underscores, dots)"
+        )));
+    }
+    if files.iter().any(|file| file == name) || files.len() >= FILES_MAX {
+        return Err(ApiError::invalid(format!(
+            "an upload has at most {FILES_MAX} files, each name once"
+        )));
+    }
+    tokio::fs::File::create_new(folder.join(name))
+        .await
+        .map_err(full)
+}
+
 /// Writes the parts of an upload to files that are on the disk when this returns; gives their names and a hash of all.
 async fn receive(
     app: &App,
@@ -334,35 +349,27 @@ async fn receive(
             format!("the upload is broken: {}", error.body_text()),
         )
     };
-    let full = |error: std::io::Error| {
-        ApiError::unavailable("the upload cannot be written; the disk may be full", error)
-    };
     let mut parts = Multipart::from_request(request, &())
         .await
         .map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))?;
     tokio::fs::create_dir_all(folder).await.map_err(full)?;
     let most = app.settings.limits.upload_bytes;
+    let patience = app.settings.limits.body_timeout;
     let mut files: Vec<String> = Vec::new();
     let mut bytes = 0u64;
     let mut hash = Sha256::new();
+    // After a failure the rest is read and thrown away, so that the client hears the reason and not a broken pipe.
+    let mut failure: Option<ApiError> = None;
     while let Some(mut part) = parts.next_field().await.map_err(broken)? {
         let name = part.file_name().unwrap_or_default().to_owned();
-        if !is_name(&name) {
-            let shown: String = name.chars().take(100).collect();
-            return Err(ApiError::invalid(format!(
-                "{shown:?} is no file name that is taken (letters, digits, hyphens, underscores, dots)"
-            )));
-        }
-        if files.contains(&name) || files.len() >= FILES_MAX {
-            return Err(ApiError::invalid(format!(
-                "an upload has at most {FILES_MAX} files, each name once"
-            )));
+        let mut file = None;
+        if failure.is_none() {
+            match begin_file(folder, &name, &files).await {
+                Ok(begun) => file = Some(begun),
+                Err(error) => failure = Some(error),
+            }
         }
         hash.update(name.as_bytes());
-        let mut file = tokio::fs::File::create_new(folder.join(&name))
-            .await
-            .map_err(full)?;
-        let patience = app.settings.limits.body_timeout;
         loop {
             let chunk = tokio::time::timeout(patience, part.chunk())
                 .await
@@ -379,10 +386,27 @@ async fn receive(
                 ));
             }
             hash.update(&chunk);
-            file.write_all(&chunk).await.map_err(full)?;
+            if let Some(open) = &mut file
+                && let Err(error) = open.write_all(&chunk).await
+            {
+                failure = Some(full(error));
+                file = None;
+            }
         }
-        file.sync_all().await.map_err(full)?;
-        files.push(name);
+        if let Some(open) = &mut file {
+            // Written and flushed before it is acknowledged; a file's last write is told of only here.
+            let kept = match open.flush().await {
+                Ok(()) => open.sync_all().await,
+                failed => failed,
+            };
+            match kept {
+                Ok(()) => files.push(name),
+                Err(error) => failure = Some(full(error)),
+            }
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
     }
     if files.is_empty() {
         return Err(ApiError::invalid("the upload has no file"));

@@ -11,6 +11,7 @@ pub mod search;
 pub mod traces;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
@@ -79,6 +80,8 @@ pub fn router(app: App) -> Router {
                 ))
             },
         ))
+        // Bodies are bounded where they are read, each by its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn(request::watch))
         .with_state(app)
 }
