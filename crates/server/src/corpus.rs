@@ -45,15 +45,6 @@ impl CorpusHandle {
         Ok(corpus)
     }
 
-    /// Sees what an import has committed, at once.
-    pub fn refresh(&self) {
-        if let Ok(corpus) = self.get()
-            && let Err(error) = corpus.refresh()
-        {
-            tracing::warn!(error.cause = %error, "the corpus could not be refreshed: {error}");
-        }
-    }
-
     /// Runs `work` with the corpus on a thread that may block.
     ///
     /// # Errors

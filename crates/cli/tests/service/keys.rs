@@ -210,3 +210,63 @@ fn a_public_address_is_never_served_without_keys_and_wrong_settings_are_named() 
     }
     assert!(!shown.contains("s3cret"), "{shown}");
 }
+
+#[test]
+fn spans_go_to_a_collector_where_one_is_configured_and_logs_are_json_without_secrets() {
+    let Some(folder) = crate::harness::home("spans", true) else {
+        return;
+    };
+    let collector = tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.server_addr());
+    let mut command =
+        crate::harness::command(folder.path(), &["--log-format", "json", "--keys", "on"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+    let mut server = crate::harness::spawn(command, folder.path());
+    let refused = server.send(
+        "POST",
+        "/v1/search",
+        &[
+            ("authorization", "Bearer fn_a_secret_that_is_wrong"),
+            ("content-type", "application/json"),
+            ("x-request-id", "looked-for"),
+        ],
+        json!({ "query": "a confidential query" })
+            .to_string()
+            .into_bytes(),
+    );
+    assert_eq!(refused.status, 401);
+    let sent = std::thread::scope(|scope| {
+        let received = scope.spawn(|| {
+            let mut request = collector
+                .recv_timeout(crate::harness::PATIENCE)
+                .unwrap()
+                .unwrap();
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(request.as_reader(), &mut bytes).unwrap();
+            let path = request.url().to_owned();
+            request.respond(tiny_http::Response::empty(200)).unwrap();
+            (path, bytes)
+        });
+        assert!(server.stop());
+        received.join().unwrap()
+    });
+    assert_eq!(sent.0, "/v1/traces");
+    let holds = |text: &str| {
+        sent.1
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    assert!(holds("looked-for") && holds("/v1/search"));
+    assert!(!holds("secret") && !holds("confidential"));
+    let log = server.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("looked-for"))
+        .unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["http.status"], 401);
+    assert!(
+        !log.contains("secret") && !log.contains("confidential"),
+        "{log}"
+    );
+}

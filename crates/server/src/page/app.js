@@ -381,7 +381,7 @@ async function fetchFile(job, name) {
 }
 
 function jobLine(job) {
-  const parts = [el("strong", {}, job.kind), ` ${job.state}`, job.stage ? `, ${job.stage}` : ""];
+  const parts = [el("strong", {}, job.kind), job.result?.name ? ` ${job.result.name}` : "", ` ${job.state}`, job.state === "running" && job.stage ? `, ${job.stage}` : ""];
   if (job.queue_position !== null) parts.push(`, ${job.queue_position} before it`);
   if (job.state === "running") {
     parts.push(" ", el("progress", job.total ? { max: job.total, value: job.done } : {}), ` ${job.done}${job.total ? ` of ${job.total}` : ""}`);
@@ -453,15 +453,20 @@ function showRuns() {
   $("runs").replaceChildren(...(runs.length ? runs.map(runShown) : [el("p", {}, "No evaluation has ended yet.")]));
 }
 
+/** What a task is judged by first. */
+const LEADING = { "doc-types": "ndcg@5", passages: "ndcg@5", pages: "recall@5", answers: "strict" };
+
 function runShown(job) {
   const { name, task, questions, cells } = job.result;
   const metrics = [...new Set(cells.flatMap(({ report }) => Object.keys(report.metrics)))];
+  const leading = metrics.includes(LEADING[task]) ? LEADING[task] : metrics[0];
+  metrics.sort((a, b) => (b === leading) - (a === leading) || a.localeCompare(b));
   const value = (interval) => (interval ? `${interval.mean.toFixed(3)} [${interval.ci95[0].toFixed(3)}, ${interval.ci95[1].toFixed(3)}]` : "–");
   const table = el("table", {},
     el("caption", {}, `${task}, ${questions} questions, means with 95 % intervals`),
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Run"), ...metrics.map((metric) => el("th", { scope: "col" }, metric)))),
-    el("tbody", {}, ...cells.map(({ label, report }) => el("tr", {}, el("th", { scope: "row" }, label), ...metrics.map((metric) => el("td", {}, value(report.metrics[metric])))))));
-  return el("div", {}, el("h2", {}, name), table, ...metrics.slice(0, 3).map((metric) => plot(metric, cells)));
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Metric"), ...cells.map(({ label }) => el("th", { scope: "col" }, label)))),
+    el("tbody", {}, ...metrics.map((metric) => el("tr", {}, el("th", { scope: "row" }, metric), ...cells.map(({ report }) => el("td", {}, value(report.metrics[metric])))))));
+  return el("div", {}, el("h2", {}, name), plot(leading, cells), el("div", { className: "wide", tabIndex: 0 }, table));
 }
 
 /** Dots with whiskers on an axis from 0 to 1. */

@@ -1,19 +1,18 @@
 //! `serve`: models, store and job handlers put together, then the server until a signal ends it.
 
 pub mod config;
+mod log;
 mod work;
 
 use std::fs::File;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use footnote_server::{App, Models, Workshop, serve};
 use footnote_store::{Location, Store};
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, ServeArgs};
+use crate::args::ServeArgs;
 use crate::commands::Context;
 use crate::output::{Outcome, Output};
 use crate::setup;
@@ -21,7 +20,7 @@ use config::Config;
 
 pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
     let config = Config::load(args, context)?;
-    start_log(config.log_format)?;
+    let _spans = log::start(config.log_format)?;
     std::fs::create_dir_all(context.home.root())
         .with_context(|| format!("cannot make {}", context.home.root().display()))?;
     let lock = match &config.location {
@@ -132,17 +131,4 @@ fn only_one(context: &Context) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
-}
-
-fn start_log(format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("FOOTNOTE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("the log cannot be started: {error}"))
 }
