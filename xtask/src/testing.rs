@@ -5,13 +5,16 @@
 //! chore counts them, so that a green run without data does not look like a full one.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 /// The smallest model of the catalogue.
 const TEST_MODEL: &str = "smollm2-135m";
+
+/// What the tests with other people's clients need.
+const REQUIREMENTS: &str = "evals/test-requirements.txt";
 
 /// Runs the suite; gives the number of tests that were skipped.
 pub fn run(root: &Path) -> Result<usize> {
@@ -23,12 +26,17 @@ pub fn run(root: &Path) -> Result<usize> {
         .context("cannot run cargo")?;
     ensure!(built.success(), "the tests do not build");
     fetch_model(root)?;
-    let mut suite = Command::new(cargo)
+    let mut suite = Command::new(cargo);
+    suite
         .args(["test", "--workspace", "--locked"])
         .current_dir(root)
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
+        .stderr(Stdio::piped());
+    if std::env::var_os("FOOTNOTE_TEST_PYTHON").is_none()
+        && let Some(python) = python(root)
+    {
+        suite.env("FOOTNOTE_TEST_PYTHON", python);
+    }
+    let mut suite = suite.spawn().context("cannot run cargo")?;
     let stderr = suite.stderr.take().context("cargo has no standard error")?;
     let mut skipped = 0;
     let mut out = std::io::stderr().lock();
@@ -44,15 +52,42 @@ pub fn run(root: &Path) -> Result<usize> {
     Ok(skipped)
 }
 
-/// The model that tests run on. Without it the suite still runs, and says which tests it skipped.
-fn fetch_model(root: &Path) -> Result<()> {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+/// A Python with the clients that the service is tested with, in the target folder. Without it those tests say that
+/// they are skipped.
+fn python(root: &Path) -> Option<PathBuf> {
+    let folder = target(root).join("test-python");
+    let python = folder.join("bin/python");
+    let made = Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&folder)
+        .status();
+    let installed = made.is_ok_and(|status| status.success())
+        && Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(root.join(REQUIREMENTS))
+            .status()
+            .is_ok_and(|status| status.success());
+    if !installed {
+        crate::say(&format!(
+            "the packages of {REQUIREMENTS} could not be installed: the tests that need them will be skipped"
+        ));
+        return None;
+    }
+    Some(python)
+}
+
+fn target(root: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => root.join(target),
         None => root.join("target"),
-    };
+    }
+}
+
+/// The model that tests run on. Without it the suite still runs, and says which tests it skipped.
+fn fetch_model(root: &Path) -> Result<()> {
     // The suite's own build made the binary; `cargo run` would build the libraries once more with
     // other features.
-    let fetched = Command::new(target.join("debug/footnote"))
+    let fetched = Command::new(target(root).join("debug/footnote"))
         .args(["models", "get", TEST_MODEL])
         .status()
         .context("cannot run the footnote binary that the suite built")?;

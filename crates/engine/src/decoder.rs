@@ -18,7 +18,8 @@ use crate::cache::{
 };
 use crate::config::{ModelConfig, RopeLayout};
 use crate::kernels::{
-    Form, HeadShape, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope, silu_mul,
+    Form, HeadShape, LaneTable, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope,
+    silu_mul,
 };
 use crate::weights::{Linear, Weights};
 
@@ -29,6 +30,7 @@ pub struct Decoder {
     rope: RopeTable,
     style: RopeStyle,
     heads: HeadShape,
+    lanes: OnceLock<Arc<LaneTable>>,
     bases: OnceLock<Arc<Bases>>,
     joint: OnceLock<Arc<JointBases>>,
     /// The model's file, beside which bases are kept.
@@ -120,6 +122,7 @@ impl Decoder {
             },
             config,
             weights,
+            lanes: OnceLock::new(),
             bases: OnceLock::new(),
             joint: OnceLock::new(),
             file: None,
@@ -191,7 +194,12 @@ impl Decoder {
             return Ok(None);
         }
         let parts = PlanParts {
-            rope: &self.rope,
+            lanes: &|| {
+                let lanes = self
+                    .lanes
+                    .get_or_init(|| Arc::new(LaneTable::new(&self.rope)));
+                Arc::clone(lanes)
+            },
             bases: &|| {
                 once(&self.bases, || match &self.file {
                     Some(model) => Bases::beside(model, &self.weights),

@@ -63,6 +63,12 @@ pub enum EngineError {
         /// How many requests wait.
         waiting: usize,
     },
+    /// A model server has no room; how many wait there it does not say.
+    #[error("the model server {url} is busy; try again later")]
+    Busy {
+        /// The API's root.
+        url: String,
+    },
     /// A served model gave nothing.
     #[error("the model server {url}: {reason}")]
     Remote {

@@ -251,6 +251,19 @@ impl Iterator for Generation {
     }
 }
 
+/// What a model does at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelLoad {
+    /// Requests in progress.
+    pub running: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Bytes of the caches of requests in progress; blocks that two of them share count twice.
+    pub cache_bytes: usize,
+    /// Bytes of caches kept for prompts that start as an earlier one.
+    pub kept_bytes: usize,
+}
+
 /// A language model that can be asked from any thread.
 pub trait LanguageModel: Send + Sync {
     /// The name it is known by in traces.
@@ -258,6 +271,11 @@ pub trait LanguageModel: Send + Sync {
 
     /// The longest prompt plus output, in tokens.
     fn context_tokens(&self) -> usize;
+
+    /// What it does at the moment, where it can tell: a served model cannot.
+    fn load(&self) -> Option<ModelLoad> {
+        None
+    }
 
     /// How many tokens `text` is, without template or special tokens.
     ///

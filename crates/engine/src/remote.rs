@@ -182,7 +182,9 @@ impl RemoteModel {
         let said: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let said: String = said.chars().take(400).collect();
         match status {
-            429 | 503 => EngineError::Overloaded { waiting: 0 },
+            429 | 503 => EngineError::Busy {
+                url: self.options.url.clone(),
+            },
             401 | 403 => self.error(format!(
                 "it refuses the key (status {status}); set OPENAI_API_KEY. It says: {said}"
             )),

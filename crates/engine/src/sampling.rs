@@ -123,10 +123,11 @@ pub fn log_probability(logits: &[f32], token: u32) -> f64 {
 
 /// SplitMix64 (Steele, Lea and Flood 2014): one word of state, the same numbers everywhere.
 #[derive(Debug)]
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// The next word.
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

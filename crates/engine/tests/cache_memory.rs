@@ -13,7 +13,7 @@ use footnote_engine::cache::{
     Cache, CachePolicy, CacheShape, LayerRows, LayerView, Plan, PlanParts, Projection, Rotation,
     Window,
 };
-use footnote_engine::kernels::{HeadShape, QuantMatrix, RopeStyle, RopeTable};
+use footnote_engine::kernels::{HeadShape, LaneTable, QuantMatrix, RopeStyle, RopeTable};
 
 /// Counts live bytes.
 struct Counting;
@@ -54,7 +54,7 @@ fn saving(policy: &str, hidden: usize, layers: usize) -> (f64, f64) {
     let no_bases = || Err(EngineError::Request("no bases are needed".to_string()));
     let no_joint = || Err(EngineError::Request("no bases are needed".to_string()));
     let parts = PlanParts {
-        rope: &rope,
+        lanes: &|| Arc::new(LaneTable::new(&rope)),
         bases: &no_bases,
         joint: &no_joint,
     };

@@ -32,4 +32,4 @@ pub use run::{
     run_suite,
 };
 pub use score::{AnswerPrediction, Comparison, GroupReport, Report, Score, Task, score};
-pub use suite::{Budget, Cell, Suite};
+pub use suite::{Budget, Cell, Suite, file_hash};

@@ -254,7 +254,7 @@ impl Cell {
 ///
 /// # Errors
 /// Where it cannot be read.
-pub(crate) fn file_hash(path: &Path) -> Result<String, EvalError> {
+pub fn file_hash(path: &Path) -> Result<String, EvalError> {
     let unreadable = |source| EvalError::Io {
         path: path.to_owned(),
         source,

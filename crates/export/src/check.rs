@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use footnote_eval::read_lines;
+use footnote_eval::{file_hash, read_lines};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +13,6 @@ use crate::manifest::{self, Manifest};
 use crate::near::{DOUBLE, Seen, hash};
 use crate::split::{SplitName, leaks};
 use crate::table;
-use crate::write::sha256;
 
 /// Defects that are named; the rest is counted.
 const MOST_NAMED: usize = 200;
@@ -60,7 +59,7 @@ pub fn check(folder: &Path) -> Result<Checked, ExportError> {
         let path = folder.join(name);
         if !path.is_file() {
             found.defect(format!("{name}: it is missing"));
-        } else if sha256(&path)? != *hash {
+        } else if file_hash(&path)? != *hash {
             found.defect(format!("{name}: its SHA-256 is not the manifest's"));
         }
     }

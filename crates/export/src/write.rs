@@ -5,15 +5,14 @@
 //! looks whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::fs;
 use std::path::Path;
 
 use footnote_agent::doctype::wording;
 use footnote_agent::rank::passage::Choice;
+use footnote_eval::file_hash;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::ExportError;
 use crate::card::{GRADER, card};
@@ -210,7 +209,7 @@ pub fn export(
     for entry in fs::read_dir(&staging.path).map_err(ExportError::io(&staging.path))? {
         let entry = entry.map_err(ExportError::io(&staging.path))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        manifest.files.insert(name, sha256(&entry.path())?);
+        manifest.files.insert(name, file_hash(&entry.path())?);
     }
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
     put(&staging.path.join(manifest::FILE), text.as_bytes())?;
@@ -246,7 +245,7 @@ impl FirstReading {
         let name = source.to_string();
         let mut record = SourceRecord {
             sha256: match source.file().filter(|path| path.is_file()) {
-                Some(path) => Some(sha256(&path)?),
+                Some(path) => Some(file_hash(&path)?),
                 None => None,
             },
             name: name.clone(),
@@ -343,25 +342,6 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
 
 fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
     texts.collect::<HashSet<_>>().len()
-}
-
-/// SHA-256 of a file, in lower-case hexadecimal.
-pub(crate) fn sha256(path: &Path) -> Result<String, ExportError> {
-    let mut reader = BufReader::new(File::open(path).map_err(ExportError::io(path))?);
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let read = reader.read(&mut buffer).map_err(ExportError::io(path))?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-    }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
 }
 
 fn licence_note(sources: &[Source]) -> String {

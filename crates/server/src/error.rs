@@ -215,7 +215,7 @@ impl From<IndexError> for ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> ApiError {
         match error {
-            EngineError::Overloaded { .. } => {
+            EngineError::Overloaded { .. } | EngineError::Busy { .. } => {
                 ApiError::too_many("the model's queue is full; try again", 2)
             }
             EngineError::TooLong { .. } | EngineError::Request(_) | EngineError::Grammar(_) => {

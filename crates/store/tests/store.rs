@@ -380,6 +380,48 @@ async fn a_job_has_one_taker_and_a_bounded_number_of_tries() {
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_back_keeps_no_job_waiting() {
+    for (_folder, location, store) in stores("clock").await {
+        let job = NewJob {
+            kind: "import".to_owned(),
+            payload: json!({}),
+            dedup_key: None,
+            request_hash: None,
+            owner: None,
+            attempts_max: 3,
+        };
+        let id = store.add_job(&job).await.unwrap().id;
+        // As if it had been asked for tomorrow, before the clock was set right.
+        let tomorrow = now_ms() + 86_400_000;
+        let set = "update jobs set created_ms = $1, updated_ms = $1, run_after_ms = $1";
+        match &location {
+            Location::Sqlite(path) => {
+                let url = format!("sqlite://{}", path.display());
+                let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                sqlx::query(set)
+                    .bind(tomorrow)
+                    .execute(&mut file)
+                    .await
+                    .unwrap();
+            }
+            Location::Postgres(url) => {
+                let mut server = PgConnection::connect(url).await.unwrap();
+                sqlx::query(set)
+                    .bind(tomorrow)
+                    .execute(&mut server)
+                    .await
+                    .unwrap();
+            }
+        }
+        let taken = store.take_job("import", 60_000).await.unwrap().unwrap();
+        assert_eq!(taken.id, id);
+        // Names go on sorting by when they were made, and a retry that waits still waits.
+        assert!(store.end_job(&taken, Err("later"), 60_000).await.unwrap());
+        assert!(store.take_job("import", 60_000).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn jobs_are_listed_by_owner_and_know_how_many_are_before_them() {
     for (_folder, _, store) in stores("list").await {
         let mut ids = Vec::new();

@@ -48,6 +48,15 @@ fn a_schema_is_kept_to_and_a_stream_says_the_same_as_a_whole() {
         .collect();
     assert_eq!(streamed, text);
     assert_eq!(chunks.last().unwrap()["usage"], whole["usage"]);
+    let metrics = server.get("/metrics").text;
+    let kept = metrics
+        .lines()
+        .find(|line| line.starts_with("footnote_kept_cache_bytes"))
+        .unwrap();
+    assert!(
+        kept.contains("smollm2-135m") && !kept.ends_with(" 0"),
+        "{kept}"
+    );
     // A mistake is in the form that OpenAI's clients read.
     request["messages"] = json!([{ "role": "wizard", "content": "x" }]);
     let error = server.post("/v1/chat/completions", &request).expect(422);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{CachePolicy, CacheShape};
 use crate::EngineError;
 use crate::basis::{Bases, JointBases};
-use crate::kernels::{Bits, GROUP_TOKENS, LaneTable, RopeTable, Values, group_of};
+use crate::kernels::{Bits, GROUP_TOKENS, LaneTable, Values, group_of};
 
 /// Layers that the closed loop keeps at [`EARLY_BITS`]; the last of them is the base the accumulator
 /// starts from (XQuant, arXiv:2508.10395, section 4.3).
@@ -54,8 +54,8 @@ pub struct Plan {
 
 /// What a plan needs of the model, made when it is first needed.
 pub struct PlanParts<'a> {
-    /// Angles.
-    pub rope: &'a RopeTable,
+    /// Angles, laid out for rebuilding keys: of the model and not of a policy, and megabytes for a long context.
+    pub lanes: &'a dyn Fn() -> Arc<LaneTable>,
     /// Bases of keys and values.
     pub bases: &'a dyn Fn() -> Result<Arc<Bases>, EngineError>,
     /// Joint bases of the input.
@@ -136,7 +136,7 @@ impl Plan {
             window,
             outlier: matches!(policy, CachePolicy::XQuant { outlier: true, .. }),
             accumulator: Bits::Half,
-            lanes: Arc::new(LaneTable::new(parts.rope)),
+            lanes: (parts.lanes)(),
             bases,
             joint,
             layers,

@@ -141,11 +141,10 @@ impl QuantisedCache {
         let absolute = self.groups.len() + index;
         let codes = match plan.layers[view.index] {
             Keep::Pair { bits, latent } => {
-                let mut by_channel = transposed(&source, kv);
-                if let (true, Some(bases)) = (latent, &plan.bases) {
-                    let basis = &bases.layers[view.index].keys;
-                    by_channel = in_basis(basis, &source, kv);
-                }
+                let by_channel = match &plan.bases {
+                    Some(bases) if latent => in_basis(&bases.layers[view.index].keys, &source, kv),
+                    _ => transposed(&source, kv),
+                };
                 let values: Vec<f32> = if latent {
                     layer.values.iter().map(|x| x.to_f32()).collect()
                 } else {

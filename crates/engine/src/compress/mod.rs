@@ -19,6 +19,7 @@ pub use select::{Selection, select};
 use crate::EngineError;
 use crate::config::Family;
 use crate::decoder::Decoder;
+use crate::sampling::Random;
 use crate::tap::{Heads, Reduce, Tap, TapConfig};
 use crate::tokenizer::Tokenizer;
 
@@ -153,7 +154,8 @@ pub fn compress(
                 }
                 CompressionPolicy::Bm25(_) => bm25(tokens, tokenizer),
                 CompressionPolicy::Random(_) => by_chunk(tokens.len(), |chunk| {
-                    mix(chunk as u64 + tokens.len() as u64) as f32
+                    // Of 64 bits the upper 24 are what a float holds.
+                    (Random(chunk as u64 + tokens.len() as u64).next() >> 40) as f32
                 }),
                 // The nearer to an end the better.
                 _ => (0..tokens.len())
@@ -220,14 +222,6 @@ fn bm25(tokens: &[u32], tokenizer: &Tokenizer) -> Vec<f32> {
             .sum();
         score as f32
     })
-}
-
-/// The finaliser of SplitMix64.
-fn mix(mut word: u64) -> u64 {
-    word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (word ^ (word >> 31)) >> 40
 }
 
 /// Ranges of tokens that write any of `texts`, wherever they stand in the prompt.

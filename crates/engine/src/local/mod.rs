@@ -10,11 +10,12 @@ mod sequence;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use queue::Queue;
-use scheduler::{Limits, Scheduler};
+use scheduler::{Limits, Scheduler, Told};
 use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 
 use crate::cache::{CacheChoice, CachePolicy, Chosen, Plan, Window};
@@ -28,7 +29,7 @@ use crate::sampling::Sampler;
 use crate::text_stream::StopStream;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
-use crate::{EngineError, GenerateRequest, Generation, LanguageModel, Prompt};
+use crate::{EngineError, GenerateRequest, Generation, LanguageModel, ModelLoad, Prompt};
 
 /// Contexts longer than this must be asked for: their caches fill the memory of small machines.
 const DEFAULT_CONTEXT: usize = 32_768;
@@ -129,6 +130,7 @@ pub struct LocalModel {
     template: ChatTemplate,
     grammars: GrammarFactory,
     queue: Arc<Queue<Job>>,
+    told: Arc<Told>,
     cache: CacheChoice,
     /// Policies worked out so far.
     plans: Mutex<HashMap<CachePolicy, Arc<Plan>>>,
@@ -162,6 +164,7 @@ impl LocalModel {
         let decoder = Arc::new(loaded.decoder);
         let tokenizer = Arc::new(loaded.tokenizer);
         let queue = Arc::new(Queue::new(options.queue));
+        let told = Arc::new(Told::default());
         let scheduler = Scheduler::new(
             Arc::clone(&decoder),
             Arc::clone(&queue),
@@ -171,6 +174,7 @@ impl LocalModel {
                 shared_chunk: options.shared_chunk.max(1),
                 prefix_bytes: options.prefix_bytes,
             },
+            Arc::clone(&told),
         );
         let thread = std::thread::Builder::new()
             .name("model".to_string())
@@ -183,6 +187,7 @@ impl LocalModel {
             tokenizer,
             template: loaded.template,
             queue,
+            told,
             cache: options.cache,
             plans: Mutex::default(),
             draft: None,
@@ -349,6 +354,15 @@ impl LanguageModel for LocalModel {
 
     fn context_tokens(&self) -> usize {
         self.decoder.context()
+    }
+
+    fn load(&self) -> Option<ModelLoad> {
+        Some(ModelLoad {
+            running: self.told.running.load(Ordering::Relaxed),
+            waiting: self.queue.waiting(),
+            cache_bytes: self.told.cache_bytes.load(Ordering::Relaxed),
+            kept_bytes: self.told.kept_bytes.load(Ordering::Relaxed),
+        })
     }
 
     fn count_tokens(&self, text: &str) -> Result<usize, EngineError> {

@@ -95,6 +95,16 @@ impl<T: Cancellable> Queue<T> {
         self.wake.notify_all();
     }
 
+    /// How many jobs wait whose askers are still there.
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.lock();
+        state
+            .waiting
+            .iter()
+            .filter(|job| !job.is_cancelled())
+            .count()
+    }
+
     /// Whether it was closed.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed

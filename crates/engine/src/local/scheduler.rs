@@ -6,6 +6,7 @@
 //! makes of its logits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::prefix::PrefixStore;
 use super::queue::Queue;
@@ -29,6 +30,14 @@ pub(super) struct Limits {
     pub(super) prefix_bytes: usize,
 }
 
+/// What the thread tells of itself, for whoever looks.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) running: AtomicUsize,
+    pub(super) cache_bytes: AtomicUsize,
+    pub(super) kept_bytes: AtomicUsize,
+}
+
 /// The state of the model thread.
 pub(super) struct Scheduler {
     decoder: Arc<Decoder>,
@@ -37,6 +46,7 @@ pub(super) struct Scheduler {
     active: Vec<Sequence>,
     kept: PrefixStore,
     scratch: Scratch,
+    told: Arc<Told>,
 }
 
 /// Closes the queue when the thread ends, however it ends, so that nobody waits for it in vain.
@@ -49,7 +59,12 @@ impl Drop for CloseAtEnd {
 }
 
 impl Scheduler {
-    pub(super) fn new(decoder: Arc<Decoder>, queue: Arc<Queue<Job>>, limits: Limits) -> Scheduler {
+    pub(super) fn new(
+        decoder: Arc<Decoder>,
+        queue: Arc<Queue<Job>>,
+        limits: Limits,
+        told: Arc<Told>,
+    ) -> Scheduler {
         Scheduler {
             decoder,
             queue,
@@ -57,6 +72,7 @@ impl Scheduler {
             limits,
             active: Vec::new(),
             scratch: Scratch::default(),
+            told,
         }
     }
 
@@ -76,6 +92,7 @@ impl Scheduler {
     /// the queue was closed.
     fn admit(&mut self) -> bool {
         self.retire();
+        self.tell();
         if self.active.is_empty() {
             match self.queue.next() {
                 Some(job) => self.start(job),
@@ -88,6 +105,7 @@ impl Scheduler {
                 None => break,
             }
         }
+        self.tell();
         !self.queue.is_closed()
     }
 
@@ -116,7 +134,19 @@ impl Scheduler {
             if let Some((tokens, cache)) = self.active.remove(index).into_kept() {
                 self.kept.keep(tokens, cache);
             }
+            // Only here do they change, and counting them takes a walk over their blocks.
+            let kept_bytes = self.kept.bytes();
+            self.told.kept_bytes.store(kept_bytes, Ordering::Relaxed);
         }
+    }
+
+    fn tell(&self) {
+        let lanes = self.active.iter().flat_map(|sequence| &sequence.lanes);
+        let cache_bytes = lanes.map(|lane| lane.cache.bytes()).sum();
+        self.told
+            .running
+            .store(self.active.len(), Ordering::Relaxed);
+        self.told.cache_bytes.store(cache_bytes, Ordering::Relaxed);
     }
 
     /// One pass over the model.

@@ -65,6 +65,16 @@ pub async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response,
         gauge("footnote_corpus_passages", stats.passages);
         metrics::gauge!("footnote_index_bytes").set(stats.index_bytes as f64);
     }
+    for (name, model) in &app.models.chat {
+        let Some(load) = model.load() else { continue };
+        let gauge = |metric: &'static str, value: usize| {
+            metrics::gauge!(metric, "model" => name.clone()).set(value as f64);
+        };
+        gauge("footnote_model_running", load.running);
+        gauge("footnote_model_waiting", load.waiting);
+        gauge("footnote_cache_bytes", load.cache_bytes);
+        gauge("footnote_kept_cache_bytes", load.kept_bytes);
+    }
     if let Some(bytes) = resident_bytes() {
         metrics::gauge!("footnote_resident_bytes").set(bytes as f64);
     }

@@ -72,7 +72,7 @@ pub fn run(args: &NeedleArgs, context: &Context) -> anyhow::Result<Outcome> {
         .into());
     }
     let heads = heads_of(args.heads.as_deref())?;
-    let draft = Draft::new(Arc::clone(&Arc::new(model.decoder)), heads)?;
+    let draft = Draft::new(Arc::new(model.decoder), heads)?;
     let count = args.lengths.len() * args.depths.len() * args.repeat as usize;
     let bar = output.items_bar("needles", count as u64);
     let mut all = Vec::new();

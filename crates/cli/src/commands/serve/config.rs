@@ -122,7 +122,18 @@ impl Config {
                 .parse()
                 .map_err(|error: footnote_store::StoreError| Usage(error.to_string()))?,
         };
-        let hosts = if args.host.is_empty() {
+        // A variable that is set to nothing, as a compose file does it, sets nothing.
+        let named: Vec<String> = args
+            .host
+            .iter()
+            .map(|host| host.trim().to_owned())
+            .filter(|host| !host.is_empty())
+            .collect();
+        let user_agent = args
+            .edgar_user_agent
+            .clone()
+            .filter(|text| !text.trim().is_empty());
+        let hosts = if named.is_empty() {
             sources.insert(
                 "hosts",
                 if file.hosts.is_empty() {
@@ -134,7 +145,7 @@ impl Config {
             file.hosts.clone()
         } else {
             sources.insert("hosts", "flag or variable");
-            args.host.clone()
+            named
         };
         let config = Config {
             addr: pick!(addr, args.addr, SocketAddr::from(([127, 0, 0, 1], 8080))),
@@ -145,7 +156,7 @@ impl Config {
             hosts,
             retention_days: pick!(retention_days, args.retention_days),
             log_format: pick!(log_format, args.log_format, LogFormat::Text),
-            edgar_user_agent: pick!(edgar_user_agent, args.edgar_user_agent),
+            edgar_user_agent: pick!(edgar_user_agent, user_agent),
             answers: pick!(answers, args.answers, limits.answers),
             answers_waiting: pick!(
                 answers_waiting,

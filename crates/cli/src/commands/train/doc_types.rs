@@ -10,11 +10,11 @@ use footnote_agent::doctype::{LabelledQuestion, TrainedOn, tfidf_ridge, wording}
 use footnote_agent::{DocTypeRanker, FixedOrder, LearnedOrder};
 use footnote_eval::finagentbench::{PromptKind, Record, read_records};
 use footnote_eval::metrics::{Denominator, average_precision, ndcg_exp, reciprocal_rank};
-use footnote_eval::{Interval, PairedDifference, difference, interval};
+use footnote_eval::{Interval, PairedDifference, difference, file_hash, interval};
 use serde::Serialize;
 use serde_json::json;
 
-use super::hashing::{hash_of, name_of};
+use super::naming::name_of;
 use crate::args::TrainDocTypesArgs;
 use crate::commands::Context;
 use crate::commands::retrieve::Written;
@@ -40,7 +40,7 @@ pub fn run(args: &TrainDocTypesArgs, context: &Context) -> anyhow::Result<Outcom
     let mut known: HashSet<String> = HashSet::new();
     for dataset in &args.dataset {
         trained_on.datasets.push(name_of(dataset));
-        trained_on.sha256.push(hash_of(dataset)?);
+        trained_on.sha256.push(file_hash(dataset)?);
         for record in read_records(dataset)? {
             let outcome = record
                 .map_err(anyhow::Error::from)
@@ -76,8 +76,8 @@ pub fn run(args: &TrainDocTypesArgs, context: &Context) -> anyhow::Result<Outcom
         .len();
     trained_on.templates = groups.templates.iter().collect::<HashSet<_>>().len();
 
-    let by_company = cross_validate(&questions, &groups.company_keys(), args, context)?;
-    let by_template = cross_validate(&questions, &groups.template_keys(), args, context)?;
+    let by_company = cross_validate(&questions, &groups, &groups.company_keys(), args, context)?;
+    let by_template = cross_validate(&questions, &groups, &groups.template_keys(), args, context)?;
     let start = Instant::now();
     let learned = LearnedOrder::fit(&questions)?;
     let fit_seconds = start.elapsed().as_secs_f64();
@@ -212,17 +212,14 @@ struct Validated {
 
 fn cross_validate(
     questions: &[LabelledQuestion],
+    groups: &Groups,
     keys: &[String],
     args: &TrainDocTypesArgs,
     context: &Context,
 ) -> anyhow::Result<Validated> {
     let folds = usize::from(args.folds);
     let fold_of = folds_of(keys, folds, args.seed);
-    let masked: Vec<String> = questions
-        .iter()
-        .map(|q| wording::masked(&q.question))
-        .collect();
-    let templates = wording::templates(&masked);
+    let templates = &groups.templates;
     let mut validated = Validated {
         orders: vec![Vec::new(); questions.len()],
         seen: vec![false; questions.len()],

@@ -1,7 +1,7 @@
 //! `train`: rankers fitted on labelled records, one module a task.
 
 mod doc_types;
-mod hashing;
+mod naming;
 mod passages;
 
 pub use doc_types::run as doc_types;

@@ -12,10 +12,11 @@ use footnote_agent::rank::passage::{
     CrossValidation, Example, Feature, Features, FitOptions, Measurer, Training, fit, save,
     starting_weights,
 };
+use footnote_eval::file_hash;
 use footnote_eval::finagentbench::{PromptKind, Record, read_records};
 use serde_json::json;
 
-use super::hashing::{hash_of, name_of};
+use super::naming::name_of;
 use crate::args::TrainPassagesArgs;
 use crate::commands::Context;
 use crate::output::Outcome;
@@ -33,7 +34,7 @@ pub fn run(args: &TrainPassagesArgs, context: &Context) -> anyhow::Result<Outcom
     };
     for dataset in &args.dataset {
         training.datasets.push(name_of(dataset));
-        training.sha256.push(hash_of(dataset)?);
+        training.sha256.push(file_hash(dataset)?);
         let bar = output.items_bar(&format!("reading {}", dataset.display()), 0);
         for record in read_records(dataset)? {
             bar.inc(1);

@@ -5,7 +5,7 @@ use super::*;
 use crate::cache::{Cache, CachePolicy, CacheShape, KeyNorm, Projection, Rotation};
 use crate::config::{Family, ModelConfig};
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
-use crate::kernels::{Bits, HeadShape, QuantMatrix, RopeStyle, RopeTable};
+use crate::kernels::{Bits, HeadShape, LaneTable, QuantMatrix, RopeStyle, RopeTable};
 use crate::weights::{LayerWeights, Linear, Weights};
 use crate::{greedy, log_probability};
 
@@ -365,7 +365,7 @@ fn the_closed_loop_does_not_drift() {
     let none = || unreachable!("no bases are needed where the input is kept");
     let no_joint = || unreachable!("no bases are needed where the input is kept");
     let parts = super::super::PlanParts {
-        rope: &rope,
+        lanes: &|| Arc::new(LaneTable::new(&rope)),
         bases: &none,
         joint: &no_joint,
     };
