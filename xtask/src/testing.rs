@@ -63,7 +63,14 @@ fn python(root: &Path) -> Option<PathBuf> {
         .status();
     let installed = made.is_ok_and(|status| status.success())
         && Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+            ])
             .arg(root.join(REQUIREMENTS))
             .status()
             .is_ok_and(|status| status.success());

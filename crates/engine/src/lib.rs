@@ -2,6 +2,7 @@
 //!
 //! Callers use [`LanguageModel`]. This crate must not know filings, finance or serving.
 
+mod attention;
 mod basis;
 pub mod cache;
 pub mod catalogue;
@@ -25,6 +26,7 @@ mod text_stream;
 mod tokenizer;
 mod weights;
 
+pub use attention::{Attention, AttentionRequest};
 pub use chat::ChatTemplate;
 pub use config::{Family, ModelConfig, RopeLayout};
 pub use decoder::{Decoder, Origin, Outputs, Scratch, Step};

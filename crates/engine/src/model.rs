@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::EngineError;
+use crate::attention::{Attention, AttentionRequest};
 use crate::cache::CacheChoice;
 use crate::compress::CompressionPolicy;
 
@@ -282,6 +283,18 @@ pub trait LanguageModel: Send + Sync {
     /// # Errors
     /// Where the model cannot be reached.
     fn count_tokens(&self, text: &str) -> Result<usize, EngineError>;
+
+    /// How much the ends of a prompt attend to its parts. Reads on the calling thread.
+    ///
+    /// # Errors
+    /// Where this model cannot tell (a served one), or the prompt is too long.
+    fn attend(&self, request: &AttentionRequest) -> Result<Attention, EngineError> {
+        let _ = request;
+        Err(EngineError::Request(format!(
+            "{} does not tell its attention; only a local model does",
+            self.name()
+        )))
+    }
 
     /// Starts writing. Returns at once: with a stream, or with [`EngineError::Overloaded`] where
     /// the queue is full, or with what is wrong with the request.

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 
 use footnote_engine::{
-    EngineError, FinishReason, GenerateEvent, GenerateRequest, Grammar, LanguageModel, LocalModel,
-    LocalOptions, Message, Prompt, Role, Sampling,
+    AttentionRequest, EngineError, FinishReason, GenerateEvent, GenerateRequest, Grammar,
+    LanguageModel, LocalModel, LocalOptions, Message, Prompt, Role, Sampling,
 };
 use footnote_testkit::model_or_skip;
 use serde_json::{Value, json};
@@ -539,4 +539,70 @@ fn protected_texts_are_found_wherever_they_stand() {
                 .contains("Keep this.")
         );
     }
+}
+
+#[test]
+fn attention_is_shares_that_do_not_depend_on_the_other_ends() {
+    let model = shared_or_skip!();
+    let part = |text: &str| format!("{text}\n\n");
+    let request = |ends: &[&str]| AttentionRequest {
+        // The same text twice: each has its own place.
+        parts: vec![
+            part("Passages."),
+            part(FILING),
+            part("Weather was mild."),
+            part(FILING),
+        ],
+        ends: ends.iter().map(|end| (*end).to_string()).collect(),
+        heads: None,
+        per_head: true,
+    };
+    let both = model
+        .attend(&request(&[
+            "Question: how did net sales grow?",
+            "Question: N/A",
+        ]))
+        .unwrap();
+    assert_eq!(both.heads.len(), 30 * 9);
+    assert!(
+        both.parts
+            .windows(2)
+            .all(|pair| pair[0].end <= pair[1].start)
+    );
+    assert_eq!(both.parts[1].len(), both.parts[3].len());
+    for row in both.shares.iter().flatten() {
+        let sum: f32 = row.iter().sum();
+        assert!((sum - 1.0).abs() < 1e-3, "{sum}");
+    }
+    // The same is seen again, whichever end is read first.
+    let again = model
+        .attend(&request(&[
+            "Question: how did net sales grow?",
+            "Question: N/A",
+        ]))
+        .unwrap();
+    assert_eq!(both, again);
+    let swapped = model
+        .attend(&request(&[
+            "Question: N/A",
+            "Question: how did net sales grow?",
+        ]))
+        .unwrap();
+    assert_eq!(both.shares[0], swapped.shares[1]);
+    assert_eq!(both.shares[1], swapped.shares[0]);
+    let chosen = model
+        .attend(&AttentionRequest {
+            heads: Some(vec![(12, 3), (20, 1)]),
+            ..request(&["Question: how did net sales grow?", "Question: N/A"])
+        })
+        .unwrap();
+    for (row, head) in chosen.heads.iter().enumerate() {
+        let whole = both.heads.iter().position(|known| known == head).unwrap();
+        assert_eq!(chosen.shares[0][row], both.shares[0][whole], "{head:?}");
+    }
+    let empty = AttentionRequest {
+        ends: vec![" ".to_string()],
+        ..request(&["x"])
+    };
+    assert!(model.attend(&empty).is_err());
 }

@@ -224,16 +224,20 @@ fn bm25(tokens: &[u32], tokenizer: &Tokenizer) -> Vec<f32> {
     })
 }
 
-/// Ranges of tokens that write any of `texts`, wherever they stand in the prompt.
-pub fn ranges_of(tokens: &[u32], tokenizer: &Tokenizer, texts: &[String]) -> Vec<Range<usize>> {
+/// What tokens write, and for each byte the place of the token that writes it.
+pub(crate) fn bytes_of(tokens: &[u32], tokenizer: &Tokenizer) -> (Vec<u8>, Vec<usize>) {
     let mut bytes = Vec::new();
-    // For each byte the token that writes it.
     let mut owner = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
-        let written = tokenizer.bytes(*token);
-        bytes.extend_from_slice(written);
+        bytes.extend_from_slice(tokenizer.bytes(*token));
         owner.resize(bytes.len(), at);
     }
+    (bytes, owner)
+}
+
+/// Ranges of tokens that write any of `texts`, wherever they stand in the prompt.
+pub fn ranges_of(tokens: &[u32], tokenizer: &Tokenizer, texts: &[String]) -> Vec<Range<usize>> {
+    let (bytes, owner) = bytes_of(tokens, tokenizer);
     let mut ranges = Vec::new();
     for text in texts
         .iter()
@@ -241,15 +245,11 @@ pub fn ranges_of(tokens: &[u32], tokenizer: &Tokenizer, texts: &[String]) -> Vec
         .filter(|text| !text.is_empty())
     {
         let mut from = 0;
-        while let Some(found) = find(&bytes[from..], text.as_bytes()) {
+        while let Some(found) = memchr::memmem::find(&bytes[from..], text.as_bytes()) {
             let (start, end) = (from + found, from + found + text.len());
             ranges.push(owner[start]..owner[end - 1] + 1);
             from = end;
         }
     }
     ranges
-}
-
-fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    bytes.windows(text.len()).position(|window| window == text)
 }

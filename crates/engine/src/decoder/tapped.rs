@@ -3,7 +3,7 @@
 use super::{Decoder, Origin, Run, Scratch, add_product};
 use crate::EngineError;
 use crate::cache::{Cache, CacheShape};
-use crate::tap::Tap;
+use crate::tap::{Tap, TapConfig};
 
 /// Tokens of a pass.
 const CHUNK: usize = 512;
@@ -15,19 +15,79 @@ impl Decoder {
     /// # Errors
     /// [`EngineError::TooLong`] where the prompt is longer than the context.
     pub fn tap(&self, tokens: &[u32], tap: &mut Tap) -> Result<(), EngineError> {
-        if tokens.len() > self.context() {
+        self.check_length(tokens.len())?;
+        let mut cache = self.tapped_cache(tap.layers());
+        let mut scratch = Scratch::default();
+        self.read_tapped(tokens, tap.layers(), &mut cache, &mut scratch, Some(tap));
+        Ok(())
+    }
+
+    /// Reads `beginning` once and each of `ends` after it, for the attention of the end's tokens alone;
+    /// gives a tap for each. Of `config`, the window is each end's own length.
+    ///
+    /// # Errors
+    /// As [`tap`](Self::tap).
+    pub fn tap_ends(
+        &self,
+        beginning: &[u32],
+        ends: &[&[u32]],
+        config: &TapConfig,
+    ) -> Result<Vec<Tap>, EngineError> {
+        let longest = ends.iter().map(|end| end.len()).max().unwrap_or(0);
+        self.check_length(beginning.len() + longest)?;
+        let shape = self.cache_shape();
+        let mut taps: Vec<Tap> = ends
+            .iter()
+            .map(|end| {
+                let config = TapConfig {
+                    window: end.len(),
+                    ..config.clone()
+                };
+                Tap::new(
+                    config,
+                    shape.heads,
+                    shape.layers,
+                    beginning.len() + end.len(),
+                )
+            })
+            .collect();
+        let layers = taps.first().map_or(0, Tap::layers);
+        let mut cache = self.tapped_cache(layers);
+        let mut scratch = Scratch::default();
+        self.read_tapped(beginning, layers, &mut cache, &mut scratch, None);
+        for (tap, end) in taps.iter_mut().zip(ends) {
+            self.read_tapped(end, layers, &mut cache, &mut scratch, Some(tap));
+            cache.truncate(beginning.len());
+        }
+        Ok(taps)
+    }
+
+    fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
+        if tokens > self.context() {
             return Err(EngineError::TooLong {
-                tokens: tokens.len(),
+                tokens,
                 limit: self.context(),
                 mend: "the draft model cannot read so long a prompt".to_string(),
             });
         }
-        let layers = tap.layers();
-        let mut cache = Cache::full(CacheShape {
+        Ok(())
+    }
+
+    fn tapped_cache(&self, layers: usize) -> Cache {
+        Cache::full(CacheShape {
             layers,
             ..self.cache_shape()
-        });
-        let mut scratch = Scratch::default();
+        })
+    }
+
+    fn read_tapped(
+        &self,
+        tokens: &[u32],
+        layers: usize,
+        cache: &mut Cache,
+        scratch: &mut Scratch,
+        mut tap: Option<&mut Tap>,
+    ) {
         for chunk in tokens.chunks(CHUNK) {
             let first = cache.len();
             let range = 0..chunk.len();
@@ -42,10 +102,12 @@ impl Decoder {
                 self.weights.embedding.dequantize_row(*token as usize, row);
             }
             for index in 0..layers {
-                self.project(index, &positions, &runs, &mut scratch);
+                self.project(index, &positions, &runs, scratch);
                 let view = self.view(index);
-                cache.write(&view, &self.rows(index, &range, &scratch));
-                if tap.take(index, first, &scratch.queries) {
+                cache.write(&view, &self.rows(index, &range, scratch));
+                if let Some(tap) = tap.as_deref_mut()
+                    && tap.take(index, first, &scratch.queries)
+                {
                     tap.score(index, &mut |visit| {
                         cache.visit_keys(&view, chunk.len(), visit);
                     });
@@ -59,11 +121,10 @@ impl Decoder {
                         &mut scratch.added,
                         &mut scratch.stream,
                     );
-                    self.feed_forward_block(index, &runs, &mut scratch);
+                    self.feed_forward_block(index, &runs, scratch);
                 }
             }
             cache.commit(chunk.len());
         }
-        Ok(())
     }
 }

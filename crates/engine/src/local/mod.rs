@@ -18,6 +18,7 @@ use queue::Queue;
 use scheduler::{Limits, Scheduler, Told};
 use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 
+use crate::attention::{self, Attention, AttentionRequest};
 use crate::cache::{CacheChoice, CachePolicy, Chosen, Plan, Window};
 use crate::chat::ChatTemplate;
 use crate::compress::{self, Draft};
@@ -363,6 +364,10 @@ impl LanguageModel for LocalModel {
             cache_bytes: self.told.cache_bytes.load(Ordering::Relaxed),
             kept_bytes: self.told.kept_bytes.load(Ordering::Relaxed),
         })
+    }
+
+    fn attend(&self, request: &AttentionRequest) -> Result<Attention, EngineError> {
+        attention::attend(&self.decoder, &self.tokenizer, &self.template, request)
     }
 
     fn count_tokens(&self, text: &str) -> Result<usize, EngineError> {

@@ -7,7 +7,7 @@ use footnote_engine::LanguageModel;
 
 use super::model::{Judging, ModelJudge};
 use super::plain::{Bm25, Learned};
-use super::{Cascade, Fused, PassageRanker, saved};
+use super::{AttentionRanker, Cascade, Fused, PassageRanker, saved};
 use crate::AgentError;
 
 /// The prefix of a ranker in a folder.
@@ -35,6 +35,10 @@ pub const NAMES: &[(&str, &str)] = &[
     (
         "model-likelihood",
         "how likely the local model finds the question after each passage (slow)",
+    ),
+    (
+        "attention",
+        "the attention that the question pays each passage, in one reading by the local model",
     ),
     (
         "cascade",
@@ -81,7 +85,7 @@ impl Choice {
     pub fn needs_model(&self) -> bool {
         matches!(
             self,
-            Choice::Named("model-yesno" | "model-likelihood" | "cascade")
+            Choice::Named("model-yesno" | "model-likelihood" | "attention" | "cascade")
         )
     }
 
@@ -101,14 +105,15 @@ impl Choice {
             }
             Choice::Named(name) => *name,
         };
-        let judge = |judging: Judging| {
-            let model = model.clone().ok_or_else(|| AgentError::PassageRanker {
+        let asked = || {
+            model.clone().ok_or_else(|| AgentError::PassageRanker {
                 ranker: name.to_owned(),
                 reason: "it asks a language model and none is given".to_owned(),
                 mend: "name one by --model".to_owned(),
-            })?;
-            Ok::<_, AgentError>(Box::new(ModelJudge::new(model, judging)))
+            })
         };
+        let judge =
+            |judging: Judging| Ok::<_, AgentError>(Box::new(ModelJudge::new(asked()?, judging)));
         let lexical = || Box::new(Learned::built_in());
         let hybrid = || {
             Box::new(Fused::new(
@@ -125,6 +130,7 @@ impl Choice {
             "hybrid" => hybrid(),
             "model-yesno" => judge(Judging::YesNo)?,
             "model-likelihood" => judge(Judging::Likelihood)?,
+            "attention" => Box::new(AttentionRanker::new(asked()?, None)),
             "cascade" => Box::new(Cascade::new(
                 "cascade",
                 hybrid(),

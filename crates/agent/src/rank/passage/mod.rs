@@ -4,6 +4,7 @@
 //! FinAgentBench record and on passages of the index alike, because all it sees is a question and
 //! texts in their order. Must not know datasets, the index, or any label.
 
+pub mod attention;
 mod boost;
 mod catalogue;
 mod document;
@@ -20,11 +21,12 @@ mod scorer;
 mod text;
 mod vocabulary;
 
+pub use attention::AttentionRanker;
 pub use catalogue::{Choice, NAMES};
 pub use features::{FEATURES, Feature, Features};
 pub use fit::{CrossValidation, Example, FitOptions, Fitted, fit, ndcg};
 pub use fuse::{Cascade, Fused, reciprocal_rank_fusion};
-pub use model::{Judging, ModelJudge};
+pub use model::{Judging, ModelJudge, excerpt as shown};
 pub use plain::{Bm25, Learned, Measurer};
 pub use saved::{Training, load, save, starting_weights};
 pub use scorer::{Node, Scorer, Tree};

@@ -77,7 +77,7 @@ impl PassageRanker for ModelJudge {
             scores.push(if text.trim().is_empty() {
                 f32::NEG_INFINITY
             } else {
-                self.judge(question, &excerpt(question, text))?
+                self.judge(question, &excerpt(question, text, SHOWN_CHARS))?
             });
         }
         Ok(settled(scores, texts))
@@ -108,13 +108,13 @@ fn likelihood(passage: &str) -> Prompt {
     )])
 }
 
-/// The passage, or of a long one the stretch of lines that holds most of the question's words.
-fn excerpt(question: &str, text: &str) -> String {
+/// The passage, or of a longer one than `most_chars` the stretch that holds most of the question's words.
+pub fn excerpt(question: &str, text: &str, most_chars: usize) -> String {
     let plain = without_tags(text).replace("##", " ");
-    if plain.chars().count() <= SHOWN_CHARS {
+    if plain.chars().count() <= most_chars {
         return plain;
     }
-    let pieces = pieces(&plain);
+    let pieces = pieces(&plain, most_chars);
     let mut stemmer = Stemmer::default();
     let document = Document::new(&pieces, &mut stemmer);
     let query = Query::new(&document, &ask(question, &mut stemmer).words);
@@ -127,11 +127,11 @@ fn excerpt(question: &str, text: &str) -> String {
         .map_or_else(String::new, |piece| (*piece).to_owned())
 }
 
-/// Stretches of at most [`SHOWN_CHARS`] that begin at words, each overlapping the next by half.
-fn pieces(text: &str) -> Vec<&str> {
+/// Stretches of at most `most_chars` that begin at words, each overlapping the next by half.
+fn pieces(text: &str, most_chars: usize) -> Vec<&str> {
     let starts: Vec<usize> = text
         .char_indices()
-        .step_by(SHOWN_CHARS / 2)
+        .step_by((most_chars / 2).max(1))
         .map(|(at, _)| {
             text[at..]
                 .find(char::is_whitespace)
@@ -144,7 +144,7 @@ fn pieces(text: &str) -> Vec<&str> {
             let rest = &text[*start..];
             let end = rest
                 .char_indices()
-                .nth(SHOWN_CHARS)
+                .nth(most_chars)
                 .map_or(rest.len(), |(end, _)| end);
             &rest[..end]
         })
@@ -218,9 +218,9 @@ mod tests {
             "é word ".repeat(900),
             "word ".repeat(900)
         );
-        let shown = excerpt("What is the dividend policy?", &text);
+        let shown = excerpt("What is the dividend policy?", &text, SHOWN_CHARS);
         assert!(shown.contains("dividend policy") && shown.chars().count() <= SHOWN_CHARS);
-        assert_eq!(excerpt("Why?", "short"), "short");
-        excerpt("Why?", &"é".repeat(5_000));
+        assert_eq!(excerpt("Why?", "short", SHOWN_CHARS), "short");
+        excerpt("Why?", &"é".repeat(5_000), SHOWN_CHARS);
     }
 }
