@@ -148,7 +148,8 @@ pub async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match caller(&app, peer, request.headers()).await {
+    let authority = request.uri().authority().map(ToString::to_string);
+    match caller(&app, peer, authority.as_deref(), request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -157,9 +158,57 @@ pub async fn check(
     }
 }
 
-async fn caller(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Caller, ApiError> {
+/// Without keys, whoever reaches the address may ask; so a web page that a user happens to visit must not, neither by
+/// sending its reader's browser here (`Origin`) nor by giving its own name this address (`Host`).
+fn check_origin(app: &App, authority: Option<&str>, headers: &HeaderMap) -> Result<(), ApiError> {
+    let ours = |host: &str| {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        ["localhost", "127.0.0.1", "::1"].contains(&name)
+            || app.settings.addr.ip().to_string() == name
+            || app
+                .settings
+                .hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let text = |name: header::HeaderName| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    let host = text(header::HOST).or(authority).unwrap_or_default();
+    let refused = |what: &str| {
+        ApiError::new(
+            ErrorCode::Forbidden,
+            format!(
+                "this server without keys is not reached {what}; `--host NAME` adds a name, `--keys on` asks for keys"
+            ),
+        )
+    };
+    if !ours(host) {
+        return Err(refused("under this host name"));
+    }
+    match text(header::ORIGIN) {
+        None => Ok(()),
+        Some(origin) => match origin.split_once("://") {
+            Some((_, host)) if ours(host) => Ok(()),
+            _ => Err(refused("from another site's page")),
+        },
+    }
+}
+
+async fn caller(
+    app: &App,
+    peer: Peer,
+    authority: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
     let given = key_in(headers);
     if !app.settings.keys_required {
+        check_origin(app, authority, headers)?;
         return Ok(Caller {
             key: None,
             bucket: peer.0.ip().to_string(),

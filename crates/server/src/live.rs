@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 /// Finished answers that are kept for resuming at once.
-const KEPT_MAX: usize = 1_000;
+const KEPT_MAX: usize = 256;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]

@@ -151,6 +151,29 @@ async fn forget(app: App) {
                 tracing::error!(error.cause = %error, "old jobs could not be forgotten: {error}")
             }
         }
+        forget_uploads(&app.settings.jobs_dir, days).await;
         tokio::time::sleep(RETENTION_EVERY).await;
+    }
+}
+
+/// Removes uploads whose job never came to its end.
+async fn forget_uploads(folder: &std::path::Path, days: u32) {
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else {
+        return;
+    };
+    let age = Duration::from_secs(u64::from(days) * 86_400);
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let upload = entry.file_name().to_string_lossy().starts_with("upload-");
+        let modified = entry
+            .metadata()
+            .await
+            .and_then(|metadata| metadata.modified());
+        let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age));
+        if upload
+            && old
+            && let Err(error) = tokio::fs::remove_dir_all(entry.path()).await
+        {
+            tracing::warn!(path = %entry.path().display(), error.cause = %error, "an old upload could not be removed: {error}");
+        }
     }
 }

@@ -149,7 +149,7 @@ fn uploaded_filings_are_imported_once_and_can_be_asked_about() {
             refused.text
         );
     }
-    // What was refused leaves nothing behind.
+    // What was refused leaves nothing behind, and what was imported stands in the corpus.
     let uploads = std::fs::read_dir(folder.path().join("jobs"))
         .unwrap()
         .filter(|entry| {
@@ -161,7 +161,7 @@ fn uploaded_filings_are_imported_once_and_can_be_asked_about() {
                 .starts_with("upload-")
         })
         .count();
-    assert_eq!(uploads, 1);
+    assert_eq!(uploads, 0);
 }
 
 #[test]

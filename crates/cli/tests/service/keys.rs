@@ -163,6 +163,45 @@ fn a_key_opens_what_its_scopes_say_and_nobody_sees_anothers_questions() {
 }
 
 #[test]
+fn without_keys_no_other_sites_page_gets_through() {
+    let Some(server) = crate::harness::shared("other sites") else {
+        return;
+    };
+    let port = server.addr.rsplit(':').next().unwrap();
+    let body = json!({ "query": "net sales" }).to_string().into_bytes();
+    let search = |name: &str, value: &str| {
+        server.send(
+            "POST",
+            "/v1/search",
+            &[("content-type", "application/json"), (name, value)],
+            body.clone(),
+        )
+    };
+    assert_eq!(
+        search("origin", "https://evil.example").expect(403)["code"],
+        "forbidden"
+    );
+    assert_eq!(search("origin", "null").status, 403);
+    assert_eq!(
+        search("origin", &format!("http://localhost:{port}")).status,
+        200
+    );
+    // A name of the attacker's that resolves to this machine.
+    assert_eq!(
+        search("host", &format!("evil.example:{port}")).expect(403)["code"],
+        "forbidden"
+    );
+    let (kind, upload) = crate::harness::upload(&[("a.html", b"<html>x</html>")]);
+    let forged = server.send(
+        "POST",
+        "/v1/imports",
+        &[("content-type", &kind), ("origin", "https://evil.example")],
+        upload,
+    );
+    assert_eq!(forged.status, 403);
+}
+
+#[test]
 fn a_public_address_is_never_served_without_keys_and_wrong_settings_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {

@@ -58,7 +58,27 @@ impl JobHandler for Import {
     }
 
     fn run(&self, work: &JobWork) -> Result<Value, JobFailure> {
-        let (paths, mut left_out) = match payload(work)? {
+        // Kept before the upload is removed, in case that the end of the job could not be written.
+        let kept = work.folder.join("result.json");
+        if let Ok(text) = std::fs::read_to_string(&kept) {
+            return serde_json::from_str(&text).map_err(failed);
+        }
+        let payload: ImportPayload = payload(work)?;
+        let result = self.imported(&payload, work)?;
+        put(&kept, &result.to_string())?;
+        if let ImportPayload::Upload { folder, .. } = &payload {
+            let folder = self.context.home.jobs().join(folder);
+            if let Err(error) = std::fs::remove_dir_all(&folder) {
+                tracing::warn!(path = %folder.display(), error.cause = %error, "an upload could not be removed: {error}");
+            }
+        }
+        Ok(result)
+    }
+}
+
+impl Import {
+    fn imported(&self, payload: &ImportPayload, work: &JobWork) -> Result<Value, JobFailure> {
+        let (paths, mut left_out) = match payload {
             ImportPayload::Upload { folder, files } => {
                 let folder = self.context.home.jobs().join(folder);
                 (
@@ -66,7 +86,7 @@ impl JobHandler for Import {
                     Vec::new(),
                 )
             }
-            ImportPayload::Edgar(request) => self.fetch(&request, work)?,
+            ImportPayload::Edgar(request) => self.fetch(request, work)?,
         };
         go_on(work)?;
         let report = self.import(&paths, work)?;
@@ -96,9 +116,7 @@ impl JobHandler for Import {
             })).collect::<Vec<_>>(),
         }))
     }
-}
 
-impl Import {
     /// A failure without the server's folders in it.
     fn named(&self, failure: &footnote_index::Failure) -> String {
         let jobs = format!("{}/", self.context.home.jobs().display());
