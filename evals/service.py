@@ -154,8 +154,9 @@ def chat(address, model, clients, requests, tokens):
                     count += 1
             connection.close()
             with lock:
-                firsts.append(first)
                 counts.append(count)
+                if first:
+                    firsts.append(first)
     began = time.monotonic()
     threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
     for thread in threads:
@@ -163,7 +164,7 @@ def chat(address, model, clients, requests, tokens):
     for thread in threads:
         thread.join()
     took = time.monotonic() - began
-    return {"clients": clients, "requests": clients * requests, "chunks": sum(counts), "chunks_per_s": round(sum(counts) / took, 1),
+    return {"clients": clients, "requests": clients * requests, "without_text": clients * requests - len(firsts), "chunks": sum(counts), "chunks_per_s": round(sum(counts) / took, 1),
             "first_p50_ms": round(statistics.median(firsts) * 1e3), "first_max_ms": round(max(firsts) * 1e3)}
 
 
@@ -203,7 +204,9 @@ def hour(service, questions, model):
 def rival(file, tokens):
     port = 8123
     process = subprocess.Popen(
-        [sys.executable, "-m", "llama_cpp.server", "--model", file, "--port", str(port), "--n_threads", "2", "--n_ctx", "4096"],
+        [sys.executable, "-m", "llama_cpp.server", "--model", file, "--port", str(port), "--n_threads", "2", "--n_ctx", "4096",
+         # By default a new request breaks off the one in hand.
+         "--interrupt_requests", "false"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"127.0.0.1:{port}"
     try:

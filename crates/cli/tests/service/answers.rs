@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, server, shared, start, until};
+use crate::harness::{GROWTH, assert_quoted, server, shared, start, until};
 
 #[test]
 fn an_answer_is_checked_kept_and_judged() {
@@ -19,15 +19,7 @@ fn an_answer_is_checked_kept_and_judged() {
     assert_eq!(answer["trace_kept"], true);
     let footnote = &answer["footnotes"][0];
     assert_eq!(footnote["verified"], true);
-    // The quote stands where the footnote says.
-    let (accession, span) = (footnote["accession"].as_str().unwrap(), &footnote["span"]);
-    let text = server
-        .get(&format!(
-            "/v1/filings/{accession}/text?start={}&end={}",
-            span["start"], span["end"]
-        ))
-        .expect(200);
-    assert_eq!(text["text"], footnote["quote"]);
+    assert_quoted(&server, footnote);
     let id = answer["id"].as_str().unwrap();
     let judged = server
         .post("/v1/feedback", &json!({ "trace_id": id, "verdict": "wrong", "correction": "7.5%", "better_passage": footnote["passage"] }))

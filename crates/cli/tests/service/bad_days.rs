@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, command, home, python, server, spawn, start, until, upload};
+use crate::harness::{
+    GROWTH, assert_quoted, command, home, python, server, spawn, start, until, upload,
+};
 
 /// A page corpus of invented documents, large enough that its import takes a while.
 fn pages(documents: usize) -> Vec<u8> {
@@ -507,14 +509,7 @@ fn a_filing_that_gives_orders_is_only_quoted() {
         assert!(cited || statement["verified"] == false, "{statement}");
     }
     for footnote in answer["footnotes"].as_array().unwrap() {
-        let (accession, span) = (footnote["accession"].as_str().unwrap(), &footnote["span"]);
-        let text = server
-            .get(&format!(
-                "/v1/filings/{accession}/text?start={}&end={}",
-                span["start"], span["end"]
-            ))
-            .expect(200);
-        assert_eq!(text["text"], footnote["quote"]);
+        assert_quoted(&server, footnote);
     }
 }
 

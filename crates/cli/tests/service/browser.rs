@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, Server, server, until};
+use crate::harness::{GROWTH, Server, record, server, until};
 
 /// Chromium behind its driver.
 struct Browser {
@@ -237,23 +237,6 @@ fn markup_in_a_filing_is_text_on_the_page() {
 fn a_job_is_watched_and_cancelled_on_the_page_and_two_runs_stand_side_by_side() {
     let Some((server, browser)) = both("jobs on the page", &[]) else {
         return;
-    };
-    let record = |number: usize| {
-        let kinds = ["DEF14A", "10-K", "10-Q", "8-K", "Earnings"];
-        let list: Vec<String> = kinds
-            .iter()
-            .enumerate()
-            .map(|(at, kind)| format!("[Document Index {at}] {kind}"))
-            .collect();
-        let prompt = format!(
-            "Rank the following financial document types by relevance to answer the question. Provide your ranking as a \
-             list of indices from most relevant to least relevant.\n\nQuestion: How many kites did works {number} sell?\n\n\
-             Document Types to rank:\n{}\n\n\
-             Your response must be a list of indices in exact list format (e.g., [4, 2, 1, 0, 3]), ranking every index from 0 \
-             to 4 by most relevant document type index to least relevant document type index.",
-            list.join("\n\n")
-        );
-        json!({ "_id": format!("q{number}"), "messages": [{ "role": "user", "content": prompt }], "qrel": { "1": 4, "2": 3 } })
     };
     let evaluation = |name: &str, ranker: &str, count: usize| {
         json!({ "name": name, "task": "doc-types", "rankers": [ranker], "models": if ranker == "model" { json!(["smollm2-135m"]) } else { json!([]) },

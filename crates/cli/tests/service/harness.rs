@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::http;
 
 /// The small model's file in the models folder.
@@ -409,4 +409,38 @@ pub fn upload(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     }
     body.extend_from_slice(b"--edge--\r\n");
     ("multipart/form-data; boundary=edge".to_owned(), body)
+}
+
+const TYPES: [&str; 5] = ["DEF14A", "10-K", "10-Q", "8-K", "Earnings"];
+
+/// A FinAgentBench record of an invented question.
+pub fn record(number: usize) -> Value {
+    let list: Vec<String> = TYPES
+        .iter()
+        .enumerate()
+        .map(|(at, kind)| format!("[Document Index {at}] {kind}"))
+        .collect();
+    let prompt = format!(
+        "Rank the following financial document types by relevance to answer the question. Provide your ranking as a \
+         list of indices from most relevant to least relevant.\n\nQuestion: How many valves did works number {number} sell?\n\n\
+         Document Types to rank:\n{}\n\n\
+         Your response must be a list of indices in exact list format (e.g., [4, 2, 1, 0, 3]), ranking every index from 0 \
+         to 4 by most relevant document type index to least relevant document type index.",
+        list.join("\n\n")
+    );
+    json!({ "_id": format!("q{number}"), "messages": [{ "role": "user", "content": prompt }],
+            "qrel": { "0": 0, "1": 4, "2": 3, "3": 1, "4": 2 } })
+}
+
+/// Asserts that a footnote's quote stands in its filing where it says.
+#[track_caller]
+pub fn assert_quoted(server: &Server, footnote: &Value) {
+    let (accession, span) = (footnote["accession"].as_str().unwrap(), &footnote["span"]);
+    let text = server
+        .get(&format!(
+            "/v1/filings/{accession}/text?start={}&end={}",
+            span["start"], span["end"]
+        ))
+        .expect(200);
+    assert_eq!(text["text"], footnote["quote"]);
 }

@@ -4,28 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, Server, home, server, start, until, upload};
-
-const TYPES: [&str; 5] = ["DEF14A", "10-K", "10-Q", "8-K", "Earnings"];
-
-/// A FinAgentBench record of an invented question.
-fn record(number: usize) -> Value {
-    let list: Vec<String> = TYPES
-        .iter()
-        .enumerate()
-        .map(|(at, kind)| format!("[Document Index {at}] {kind}"))
-        .collect();
-    let prompt = format!(
-        "Rank the following financial document types by relevance to answer the question. Provide your ranking as a \
-         list of indices from most relevant to least relevant.\n\nQuestion: How many valves did works number {number} sell?\n\n\
-         Document Types to rank:\n{}\n\n\
-         Your response must be a list of indices in exact list format (e.g., [4, 2, 1, 0, 3]), ranking every index from 0 \
-         to 4 by most relevant document type index to least relevant document type index.",
-        list.join("\n\n")
-    );
-    json!({ "_id": format!("q{number}"), "messages": [{ "role": "user", "content": prompt }],
-            "qrel": { "0": 0, "1": 4, "2": 3, "3": 1, "4": 2 } })
-}
+use crate::harness::{GROWTH, Server, home, record, server, start, until, upload};
 
 fn evaluation(records: usize, ranker: &str) -> Value {
     let models = if ranker == "model" {
