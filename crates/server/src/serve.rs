@@ -25,6 +25,9 @@ const HEADERS_MAX: usize = 100;
 /// Between two looks for what is too old.
 const RETENTION_EVERY: Duration = Duration::from_secs(3_600);
 
+/// Between two foldings of the metrics' samples.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -44,6 +47,14 @@ pub async fn serve(
         .workshop
         .start(&app.store, &app.settings.jobs_dir, &app.stopping);
     let sweeper = tokio::spawn(forget(app.clone()));
+    let metrics = app.metrics.clone();
+    let upkeep = tokio::spawn(async move {
+        // Samples are gathered until somebody folds them into their buckets; nobody may ever scrape.
+        loop {
+            tokio::time::sleep(UPKEEP_EVERY).await;
+            metrics.run_upkeep();
+        }
+    });
     let router = routes::router(app.clone());
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -115,6 +126,7 @@ pub async fn serve(
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     sweeper.abort();
+    upkeep.abort();
     app.store.close().await;
     Ok(())
 }

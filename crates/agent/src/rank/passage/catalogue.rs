@@ -130,7 +130,7 @@ impl Choice {
             "hybrid" => hybrid(),
             "model-yesno" => judge(Judging::YesNo)?,
             "model-likelihood" => judge(Judging::Likelihood)?,
-            "attention" => Box::new(AttentionRanker::new(asked()?, None)),
+            "attention" => Box::new(AttentionRanker::usual(asked()?)),
             "cascade" => Box::new(Cascade::new(
                 "cascade",
                 hybrid(),

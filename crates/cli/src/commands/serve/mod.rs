@@ -18,6 +18,11 @@ use crate::output::{Outcome, Output};
 use crate::setup;
 use config::Config;
 
+/// Bounds of the histograms, in seconds: from a look-up to the longest answer.
+const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0,
+];
+
 pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
     let config = Config::load(args, context)?;
     let _spans = log::start(config.log_format)?;
@@ -47,6 +52,8 @@ pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
             }
         }
         let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .context("the metrics cannot be started")?
             .install_recorder()
             .context("the metrics cannot be started")?;
         let quiet = Context {
