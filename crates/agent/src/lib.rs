@@ -26,7 +26,10 @@ pub use answer::{
     Trace, Working,
 };
 pub use checker::{Evidence, Verdict, check_statement, locate};
-pub use doctype::{DocTypeRanker, DocTypeRanking, FixedOrder, LearnedOrder, RandomOrder};
+pub use doctype::{
+    DescribedOrder, DocTypeRanker, DocTypeRanking, FixedOrder, GeneratedOrder, LearnedOrder,
+    NearestOrder, RandomOrder,
+};
 pub use error::AgentError;
 pub use event::{Event, PassageShown, Step};
 pub use model_ranker::ModelRanker;

@@ -510,14 +510,14 @@ pub enum RankCommand {
     #[command(
         after_help = "Examples:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl\n  \
         footnote rank doc-types --dataset dev.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
-        Rankers: fixed, random, model, learned:DIR."
+        Rankers: fixed, random, bm25, model, generated, learned:DIR."
     )]
     DocTypes(RankArgs),
     /// Order the chunks of each question's document
     #[command(
         after_help = "Examples:\n  footnote rank passages --dataset chunks.jsonl --out predictions.jsonl\n  \
         footnote rank passages --dataset chunks.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
-        Rankers: bm25, bm25-sections, lexical, hybrid, model-yesno, model-likelihood, cascade, learned:DIR.\n\
+        Rankers: bm25, bm25-sections, lexical, hybrid, model-yesno, model-likelihood, attention, cascade, learned:DIR.\n\
         Line N of the output belongs to line N of the dataset, since ids may repeat there."
     )]
     Passages(RankPassagesArgs),

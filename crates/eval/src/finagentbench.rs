@@ -4,6 +4,7 @@
 //! the authors' training form with `metadata` beside; the prompt is parsed back exactly. A candidate's text may itself hold a marker, so a marker counts
 //! only where its number is the next expected one.
 
+use footnote_agent::doctype::benchmark_prompt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -106,7 +107,7 @@ fn unpadded<'a>(text: &'a str, between: &str) -> &'a str {
 /// own words; nothing is written that cannot be read.
 pub fn write_prompt(parts: &ParsedPrompt) -> Result<String, String> {
     let prompt = match parts.kind {
-        PromptKind::Documents => documents_prompt(&parts.question, &parts.candidates),
+        PromptKind::Documents => benchmark_prompt(&parts.question, &parts.candidates),
         PromptKind::Chunks => chunks_prompt(&parts.question, &parts.candidates),
     };
     if parse_prompt(&prompt).as_ref() == Ok(parts) {
@@ -117,22 +118,6 @@ pub fn write_prompt(parts: &ParsedPrompt) -> Result<String, String> {
                 .to_owned(),
         )
     }
-}
-
-fn documents_prompt(question: &str, kinds: &[String]) -> String {
-    let list: Vec<String> = kinds
-        .iter()
-        .enumerate()
-        .map(|(index, kind)| format!("[Document Index {index}] {kind}"))
-        .collect();
-    format!(
-        "Rank the following financial document types by relevance to answer the question. Provide your ranking \
-         as a list of indices from most relevant to least relevant.\n\nQuestion: {question}\n\nDocument Types to \
-         rank:\n{}\n\nYour response must be a list of indices in exact list format (e.g., [4, 2, 1, 0, 3]), ranking \
-         every index from 0 to {} by most relevant document type index to least relevant document type index.",
-        list.join("\n\n"),
-        kinds.len().saturating_sub(1)
-    )
 }
 
 fn chunks_prompt(question: &str, chunks: &[String]) -> String {

@@ -1,13 +1,19 @@
 //! Stage 1: which kinds of document are likeliest to answer a question.
 //!
-//! No document is read here. The orders are one known beforehand, one drawn at random, what the model
-//! itself thinks likely, and what labelled questions taught.
+//! No document is read here. The orders are one known beforehand, one drawn at random, that of descriptions, what the
+//! model itself thinks likely or writes down, and what labelled questions taught.
 
+mod described;
+mod generated;
 mod learned;
+mod nearest;
 mod ridge;
 pub mod wording;
 
+pub use described::DescribedOrder;
+pub use generated::{GeneratedOrder, benchmark_prompt};
 pub use learned::{LabelledQuestion, LearnedOrder, Settings, TrainedOn, tfidf_ridge};
+pub use nearest::NearestOrder;
 
 use footnote_filings::DocType;
 use serde::{Deserialize, Serialize};

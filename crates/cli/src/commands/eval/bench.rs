@@ -10,7 +10,8 @@ use std::sync::Arc;
 use footnote_agent::rank::passage::{Choice, PassageRanker, order};
 use footnote_agent::retrieve::Retriever;
 use footnote_agent::{
-    Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker, Question, RandomOrder,
+    Agent, DescribedOrder, DocTypeRanker, FixedOrder, GeneratedOrder, LearnedOrder, ModelRanker,
+    Question, RandomOrder,
 };
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::{LanguageModel, LocalModel, LocalOptions, catalogue};
@@ -34,11 +35,11 @@ pub struct Rankers<'a> {
 /// Whether a ranker asks a language model, or why there is none of this name.
 pub fn asks_model(task: Task, ranker: &str) -> Result<bool, String> {
     let doc_types = |none: bool| match ranker {
-        "fixed" | "random" => Ok(none),
-        "model" => Ok(true),
+        "fixed" | "random" | "bm25" => Ok(none),
+        "model" | "generated" => Ok(true),
         learned if learned.starts_with("learned:") => Ok(none),
         other => Err(format!(
-            "no ranker {other:?} of document types; there are fixed, random, model and learned:DIR"
+            "no ranker {other:?} of document types; there are fixed, random, bm25, model, generated and learned:DIR"
         )),
     };
     match task {
@@ -130,6 +131,8 @@ impl Opened {
         Ok(match self.cell.ranker.as_str() {
             "fixed" => Box::new(FixedOrder::default()),
             "random" => Box::new(RandomOrder(0)),
+            "bm25" => Box::new(DescribedOrder),
+            "generated" => Box::new(GeneratedOrder::new(self.watched(watch)?)),
             learned if learned.starts_with("learned:") => {
                 let folder = learned.trim_start_matches("learned:");
                 let ranker = LearnedOrder::open(Path::new(folder));

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use footnote_agent::{DocTypeRanker, FixedOrder, LearnedOrder, RandomOrder};
+use footnote_agent::{
+    DescribedOrder, DocTypeRanker, FixedOrder, GeneratedOrder, LearnedOrder, RandomOrder,
+};
 use footnote_eval::finagentbench::{PromptKind, read_records};
 use serde_json::json;
 
@@ -17,11 +19,19 @@ pub fn run(args: &RankArgs, context: &Context) -> anyhow::Result<Outcome> {
     let ranker: Box<dyn DocTypeRanker> = match args.ranker.as_str() {
         "fixed" => Box::new(FixedOrder::default()),
         "random" => Box::new(RandomOrder(0)),
+        "bm25" => Box::new(DescribedOrder),
         "model" => setup::doc_type_ranker(args.model.as_deref(), context)?,
+        "generated" => {
+            let model = args.model.as_deref().unwrap_or(setup::DRAFT_MODEL);
+            Box::new(GeneratedOrder::new(setup::language_model(
+                Some(model),
+                context,
+            )?))
+        }
         other => match other.strip_prefix("learned:") {
             Some(folder) => Box::new(LearnedOrder::open(Path::new(folder))?),
             None => {
-                let known = "fixed, random, model and learned:DIR";
+                let known = "fixed, random, bm25, model, generated and learned:DIR";
                 return Err(Usage(format!("no ranker {other:?}; there are {known}")).into());
             }
         },

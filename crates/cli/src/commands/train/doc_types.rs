@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use footnote_agent::doctype::{LabelledQuestion, TrainedOn, tfidf_ridge, wording};
-use footnote_agent::{DocTypeRanker, FixedOrder, LearnedOrder};
+use footnote_agent::{DescribedOrder, DocTypeRanker, FixedOrder, LearnedOrder, NearestOrder};
 use footnote_eval::finagentbench::{PromptKind, Record, read_records};
 use footnote_eval::metrics::{Denominator, average_precision, ndcg_exp, reciprocal_rank};
 use footnote_eval::{Interval, PairedDifference, difference, file_hash, interval};
@@ -23,7 +23,7 @@ use crate::output::Outcome;
 /// Rankings are scored to this depth: all five types.
 const K: usize = 5;
 /// The rankers compared.
-const RANKERS: [&str; 3] = ["fixed", "tfidf-ridge", "learned"];
+const RANKERS: [&str; 5] = ["fixed", "bm25", "nearest", "tfidf-ridge", "learned"];
 const METRICS: [&str; 5] = ["ndcg@5", "map@5", "mrr@5", "mrr_top@5", "top1"];
 
 const LICENCE_NOTE: &str = "Learned weights of labelled questions. FinAgentBench's terms of use are \
@@ -234,8 +234,10 @@ fn cross_validate(
         }
         let learn: Vec<LabelledQuestion> = train.iter().map(|&at| questions[at].clone()).collect();
         let seen: HashSet<usize> = train.iter().map(|&at| templates[at]).collect();
-        let rankers: [Box<dyn DocTypeRanker>; 3] = [
+        let rankers: [Box<dyn DocTypeRanker>; RANKERS.len()] = [
             Box::new(FixedOrder::default()),
+            Box::new(DescribedOrder),
+            Box::new(NearestOrder::new(&learn)),
             Box::new(tfidf_ridge(&learn)?),
             Box::new(LearnedOrder::fit(&learn)?),
         ];
