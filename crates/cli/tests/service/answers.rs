@@ -128,7 +128,7 @@ fn an_answer_that_may_be_resumed_goes_on_without_a_listener() {
     );
     let first = stream.next().unwrap();
     drop(stream);
-    let id = first.data["id"].as_str().unwrap();
+    let id = first.data["id"].as_str().unwrap().to_owned();
     let rest = server
         .events(
             "GET",
@@ -138,6 +138,29 @@ fn an_answer_that_may_be_resumed_goes_on_without_a_listener() {
         )
         .rest();
     assert_eq!(rest.last().unwrap().name, "answer");
+    // Whoever says so ends it at once, though it might linger.
+    let mut long = server.events(
+        "POST",
+        "/v1/answers",
+        &[],
+        &json!({ "question": LONG, "resumable_s": 300 }),
+    );
+    let id = long.next().unwrap().data["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        server
+            .post(&format!("/v1/answers/{id}/cancel"), &json!({}))
+            .status,
+        204
+    );
+    let last = long.rest().pop().unwrap();
+    assert_eq!(
+        (last.name.as_str(), &last.data["code"]),
+        ("error", &json!("gone"))
+    );
+    assert_eq!(
+        server.post("/v1/answers/none/cancel", &json!({})).status,
+        404
+    );
 }
 
 #[test]

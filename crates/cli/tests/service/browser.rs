@@ -295,6 +295,20 @@ fn a_key_is_asked_for_where_one_is_needed_and_a_long_answer_can_be_stopped() {
     browser.until(
         "document.getElementById('stop').hidden && !document.getElementById('ask').disabled",
     );
+    // Not only here: the server has nothing in hand any more.
+    let made = Command::new(env!("CARGO_BIN_EXE_footnote"))
+        .args(["keys", "create", "operator", "--scopes", "admin"])
+        .env("FOOTNOTE_HOME", &server.home)
+        .output()
+        .unwrap();
+    let bearer = format!("Bearer {}", String::from_utf8(made.stdout).unwrap().trim());
+    until("the server stopped too", || {
+        let metrics = server.send("GET", "/metrics", &[("authorization", &bearer)], Vec::new());
+        metrics
+            .text
+            .contains("footnote_answers_running 0")
+            .then_some(())
+    });
     browser.run("document.getElementById('question').value = ''");
     browser.keys("#question", GROWTH);
     browser.click("#ask");

@@ -136,6 +136,13 @@ const when = (ms) => new Date(ms).toLocaleString();
 // ---- asking ------------------------------------------------------------------------------------
 
 let asking = null;
+let answerId = null;
+
+/** Ends the answer here and there: without the second the server would keep it for a while, to be resumed. */
+async function stop() {
+  asking?.abort();
+  if (answerId) await call(`/v1/answers/${encodeURIComponent(answerId)}/cancel`, { method: "POST" });
+}
 
 function stepLine(event, data) {
   const list = (items, none) => (items?.length ? items.join(", ") : none);
@@ -166,6 +173,7 @@ function showRanking(ranking) {
 
 async function ask() {
   asking?.abort();
+  answerId = null;
   asking = new AbortController();
   const mine = asking;
   $("steps").replaceChildren();
@@ -191,6 +199,7 @@ async function ask() {
           last = id;
           if (event === "answer") { draft.remove(); showAnswer(data); return; }
           if (event === "error") throw new ApiError(0, data);
+          if (event === "accepted") answerId = data.id;
           if (event === "doc_types") showRanking(data.ranking);
           if (event === "token") {
             if (!draft.isConnected) $("steps").append(draft);
@@ -514,7 +523,7 @@ async function evaluate() {
 // ---- beginning ---------------------------------------------------------------------------------
 
 $("ask-form").addEventListener("submit", quietly(ask));
-$("stop").addEventListener("click", () => asking?.abort());
+$("stop").addEventListener("click", quietly(stop));
 $("search-form").addEventListener("submit", quietly(search));
 $("history-more").addEventListener("click", quietly(() => loadHistory(false)));
 $("import-form").addEventListener("submit", quietly(upload));

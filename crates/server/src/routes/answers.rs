@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use footnote_agent::{AskedScope, Question};
@@ -139,6 +139,26 @@ pub async fn events(
         _ => 0,
     };
     resume(&app, &caller, (id, from)).await
+}
+
+/// Cancel an answer in the making: its model slot is free at once, whoever listens.
+#[utoipa::path(
+    post, path = "/v1/answers/{id}/cancel", tag = "answers",
+    params(("id" = String, Path, description = "The answer")),
+    responses((status = 204, description = "Cancelled, or ended already"), Errors)
+)]
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.need(Scope::Ask)?;
+    let live = app.lives.find(&id);
+    let Some(live) = live.filter(|live| caller.owns(live.owner.as_deref())) else {
+        return Err(ApiError::not_found("answer", &id));
+    };
+    live.cancel.cancel();
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn resume(

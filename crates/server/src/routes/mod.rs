@@ -27,6 +27,7 @@ pub fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(answers::ask))
         .routes(routes!(answers::events))
+        .routes(routes!(answers::cancel))
         .routes(routes!(search::search))
         .routes(routes!(search::companies))
         .routes(routes!(filings::list))
