@@ -383,7 +383,10 @@ pub fn python(test: &str, packages: &[&str], script: &str, args: &[&str]) -> Opt
         );
         return None;
     }
+    // Some clients leave caches where they run.
+    let folder = tempfile::tempdir().unwrap();
     let output = Command::new(&python)
+        .current_dir(folder.path())
         .args(["-c", script])
         .args(args)
         .output()
