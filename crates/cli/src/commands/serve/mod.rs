@@ -84,9 +84,10 @@ pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
         let listener = TcpListener::bind(config.addr)
             .await
             .with_context(|| format!("cannot listen on {}; another program may, or the address is not this machine's", config.addr))?;
+        let ended = ended()?;
         let addr = listener.local_addr().context("the listener has no address")?;
         context.output.line(&format!("listening on http://{addr}"))?;
-        serve(app, listener, ended()).await.context("the listener failed")
+        serve(app, listener, ended).await.context("the listener failed")
     });
     drop(lock);
     served?;
@@ -94,29 +95,28 @@ pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Until somebody ends the process in order.
-async fn ended() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => {
-                tokio::select! {
-                    _ = interrupted => {}
-                    _ = terminated.recv() => {}
-                }
-            }
-            Err(error) => {
-                tracing::warn!(error.cause = %error, "SIGTERM cannot be listened for: {error}");
-                let _ = interrupted.await;
-            }
+/// Listens for whoever ends the process in order, from now on: a signal that comes before the first request must not
+/// find nobody listening, for it would end the process at once.
+#[cfg(unix)]
+fn ended() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).context("the system's signals cannot be listened for");
+    let mut interrupted = listen(SignalKind::interrupt())?;
+    let mut terminated = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = interrupted.await;
-    }
+    })
+}
+
+/// Listens for whoever ends the process in order.
+#[cfg(not(unix))]
+fn ended() -> anyhow::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
 }
 
 /// Two services on one SQLite file would both take the jobs of the other for orphans.
