@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, assert_quoted, server, shared, start, until};
+use crate::harness::{GROWTH, assert_quoted, server, start, until};
 
 #[test]
 fn an_answer_is_checked_kept_and_judged() {
@@ -37,7 +37,7 @@ fn an_answer_is_checked_kept_and_judged() {
 
 #[test]
 fn what_the_filings_do_not_say_is_not_said() {
-    let Some(server) = shared("not found") else {
+    let Some(server) = server("not found", &[]) else {
         return;
     };
     let question = "What was Zorbulon's revenue in fiscal 2024?";
@@ -165,9 +165,10 @@ fn an_answer_that_may_be_resumed_goes_on_without_a_listener() {
 
 #[test]
 fn sixty_four_at_once_are_all_answered() {
-    let Some(server) = shared("sixty-four") else {
+    let Some(server) = server("sixty-four", &[]) else {
         return;
     };
+    let server = &server;
     let years = [2022, 2023, 2024];
     let companies = ["Aquillon", "Carrowmere"];
     let answers: Vec<Value> = std::thread::scope(|scope| {

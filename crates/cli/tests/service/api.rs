@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use crate::harness::{python, shared};
+use crate::harness::{python, server};
 
 #[test]
 fn a_passage_found_stands_in_its_filing_where_it_says() {
-    let Some(server) = shared("search") else {
+    let Some(server) = server("search", &[]) else {
         return;
     };
     let found = server
@@ -41,7 +41,7 @@ fn a_passage_found_stands_in_its_filing_where_it_says() {
 
 #[test]
 fn filings_page_without_gaps_and_show_their_sections() {
-    let Some(server) = shared("filings") else {
+    let Some(server) = server("filings", &[]) else {
         return;
     };
     let all = server.get("/v1/filings?limit=500").expect(200);
@@ -98,7 +98,7 @@ fn filings_page_without_gaps_and_show_their_sections() {
 
 #[test]
 fn every_mistake_has_its_code_and_its_requests_id() {
-    let Some(server) = shared("errors") else {
+    let Some(server) = server("errors", &[]) else {
         return;
     };
     let json_type = [("content-type", "application/json")];
@@ -239,7 +239,7 @@ fn every_mistake_has_its_code_and_its_requests_id() {
 
 #[test]
 fn a_head_that_is_too_large_is_refused_and_the_next_request_served() {
-    let Some(server) = shared("large heads") else {
+    let Some(server) = server("large heads", &[]) else {
         return;
     };
     let mut stream = server.connect();
@@ -299,7 +299,7 @@ fn refer(value: &Value, document: &Value, missing: &mut Vec<String>) {
 
 #[test]
 fn whatever_a_fuzzer_makes_of_the_document_is_no_fault_of_the_server() {
-    let Some(server) = shared("fuzzing") else {
+    let Some(server) = server("fuzzing", &[]) else {
         return;
     };
     let script = r#"
@@ -319,7 +319,9 @@ sys.exit(done.returncode)
 
 #[test]
 fn an_mcp_client_finds_its_tools_and_gets_checked_answers() {
-    let Some(server) = shared("mcp") else { return };
+    let Some(server) = server("mcp", &[]) else {
+        return;
+    };
     let script = r#"
 import asyncio, json, sys
 from mcp import ClientSession

@@ -385,9 +385,15 @@ fn an_index_that_is_missing_or_of_another_version_is_named_and_comes_back() {
 
 #[test]
 fn a_model_file_that_is_replaced_while_it_runs_changes_nothing_until_the_restart() {
-    let Some(mut server) = server("replaced model", &[]) else {
+    let Some(folder) = home("replaced model", true) else {
         return;
     };
+    let file = folder.path().join("models/smollm2-135m-instruct-q4_1.gguf");
+    // A file of its own, for it is going to be broken.
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, whole).unwrap();
+    let mut server = start(folder.path(), &[]);
     let request = json!({ "model": "smollm2-135m", "temperature": 0, "max_tokens": 16,
         "messages": [{ "role": "user", "content": "Say hello." }] });
     let text = |reply: Value| {
@@ -397,7 +403,6 @@ fn a_model_file_that_is_replaced_while_it_runs_changes_nothing_until_the_restart
             .to_owned()
     };
     let before = text(server.post("/v1/chat/completions", &request).expect(200));
-    let file = server.home.join("models/smollm2-135m-instruct-q4_1.gguf");
     // The worst way: the same file cut short under the running model.
     std::fs::File::options()
         .write(true)

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROWTH, python, shared};
+use crate::harness::{GROWTH, python, server};
 
 #[test]
 fn a_schema_is_kept_to_and_a_stream_says_the_same_as_a_whole() {
-    let Some(server) = shared("chat") else { return };
+    let Some(server) = server("chat", &[]) else {
+        return;
+    };
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["form", "pages"],
         "properties": { "form": { "enum": ["10-K", "10-Q"] }, "pages": { "type": "integer", "minimum": 1, "maximum": 9 } },
@@ -71,7 +73,7 @@ fn a_schema_is_kept_to_and_a_stream_says_the_same_as_a_whole() {
 
 #[test]
 fn the_agent_answers_as_a_model_with_its_footnotes_beside() {
-    let Some(server) = shared("agent as a model") else {
+    let Some(server) = server("agent as a model", &[]) else {
         return;
     };
     let request = json!({ "model": "footnote-agent", "messages": [
@@ -89,7 +91,7 @@ fn the_agent_answers_as_a_model_with_its_footnotes_beside() {
 
 #[test]
 fn openais_own_client_works_unchanged() {
-    let Some(server) = shared("OpenAI's client") else {
+    let Some(server) = server("OpenAI's client", &[]) else {
         return;
     };
     let script = r#"

@@ -49,24 +49,24 @@ impl Reply {
     }
 }
 
-/// The sample corpus, imported once for all tests.
+/// The sample corpus, imported once for all tests of a run, where a run's files are kept.
 fn corpus() -> &'static Path {
-    static CORPUS: OnceLock<tempfile::TempDir> = OnceLock::new();
-    CORPUS
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
-            let sample = footnote_testkit::repository().join("corpora/sample");
-            let imported = Command::new(env!("CARGO_BIN_EXE_footnote"))
-                .arg("--home")
-                .arg(folder.path())
-                .args(["corpus", "import"])
-                .arg(sample)
-                .output()
-                .unwrap();
-            assert!(imported.status.success(), "{imported:?}");
-            folder
-        })
-        .path()
+    static CORPUS: OnceLock<PathBuf> = OnceLock::new();
+    CORPUS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sample-home");
+        // An earlier build may have imported it in another way.
+        let _ = std::fs::remove_dir_all(&folder);
+        let sample = footnote_testkit::repository().join("corpora/sample");
+        let imported = Command::new(env!("CARGO_BIN_EXE_footnote"))
+            .arg("--home")
+            .arg(&folder)
+            .args(["corpus", "import"])
+            .arg(sample)
+            .output()
+            .unwrap();
+        assert!(imported.status.success(), "{imported:?}");
+        folder
+    })
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -94,7 +94,7 @@ pub fn home(test: &str, with_corpus: bool) -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let models = folder.path().join("models");
     std::fs::create_dir_all(&models).unwrap();
-    std::fs::copy(model, models.join(MODEL_FILE)).unwrap();
+    std::os::unix::fs::symlink(model, models.join(MODEL_FILE)).unwrap();
     if with_corpus {
         copy(&corpus().join("corpus"), &folder.path().join("corpus"));
     }
@@ -107,16 +107,6 @@ pub fn server(test: &str, args: &[&str]) -> Option<Server> {
     let mut server = start(folder.path(), args);
     server._folder = Some(folder);
     Some(server)
-}
-
-/// A server that several tests read from and none changes.
-pub fn shared(test: &str) -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    let server = SERVER.get_or_init(|| server(test, &[])).as_ref();
-    if server.is_none() {
-        footnote_testkit::skip(test, "no smollm2-135m");
-    }
-    server
 }
 
 /// The command of a server on `home`, to be changed before it is spawned.

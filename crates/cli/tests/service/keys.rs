@@ -164,7 +164,7 @@ fn a_key_opens_what_its_scopes_say_and_nobody_sees_anothers_questions() {
 
 #[test]
 fn without_keys_no_other_sites_page_gets_through() {
-    let Some(server) = crate::harness::shared("other sites") else {
+    let Some(server) = server("other sites", &[]) else {
         return;
     };
     let port = server.addr.rsplit(':').next().unwrap();
