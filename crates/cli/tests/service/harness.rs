@@ -53,9 +53,17 @@ impl Reply {
 fn corpus() -> &'static Path {
     static CORPUS: OnceLock<PathBuf> = OnceLock::new();
     CORPUS.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sample-home");
-        // An earlier build may have imported it in another way.
-        let _ = std::fs::remove_dir_all(&folder);
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        // What earlier runs left goes; one that still runs keeps its own.
+        for entry in std::fs::read_dir(kept).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(process) = name.strip_prefix("sample-home-")
+                && !Path::new("/proc").join(process).is_dir()
+            {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let folder = kept.join(format!("sample-home-{}", std::process::id()));
         let sample = footnote_testkit::repository().join("corpora/sample");
         let imported = Command::new(env!("CARGO_BIN_EXE_footnote"))
             .arg("--home")
