@@ -95,8 +95,7 @@ fn main() {
         .collect();
     let all_of = |scores: &[Vec<f32>], keep: &dyn Fn(usize) -> bool| -> Vec<f32> {
         let mut sum = vec![0.0; scores[0].len()];
-        for (row, scores) in scores.iter().enumerate().filter(|(row, _)| keep(*row)) {
-            let _ = row;
+        for (_, scores) in scores.iter().enumerate().filter(|(row, _)| keep(*row)) {
             sum.iter_mut()
                 .zip(scores)
                 .for_each(|(sum, score)| *sum += score);

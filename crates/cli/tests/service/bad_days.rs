@@ -165,6 +165,12 @@ fn a_full_disk_refuses_what_cannot_be_written_and_loses_nothing_else() {
         .post("/v1/answers", &json!({ "question": GROWTH }))
         .expect(200);
     assert_eq!(unkept["text"], answer["text"]);
+    // What it says of its trace is so.
+    let trace = format!("/v1/traces/{}", unkept["id"].as_str().unwrap());
+    assert_eq!(
+        server.get(&trace).status == 200,
+        unkept["trace_kept"] == true
+    );
     assert_eq!(server.get("/healthz").status, 200);
     // With room again nothing needs mending.
     assert!(server.stop(), "{}", server.log());
