@@ -21,7 +21,7 @@ use super::requests::{EvaluationRequest, ExportRequest, ImportPayload, ImportReq
 use super::traces::PageQuery;
 use crate::auth::{Caller, Scope, hash_of};
 use crate::error::{ApiError, ErrorCode};
-use crate::extract::{Path, Query, parse};
+use crate::extract::{Path, Query, parse, require_json};
 use crate::jobs::time_left_ms;
 use crate::openapi::Errors;
 use crate::state::App;
@@ -160,21 +160,6 @@ async fn large_body(app: &App, request: Request) -> Result<axum::body::Bytes, Ap
     crate::extract::read(request.into_body(), RECORDS_BYTES_MAX, patience).await
 }
 
-fn json_only(headers: &HeaderMap) -> Result<(), ApiError> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    if kind.starts_with("application/json") {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        ErrorCode::UnsupportedMediaType,
-        "send the body as JSON, with `Content-Type: application/json`",
-    ))
-}
-
 /// Start an evaluation.
 ///
 /// The result has the report's figures with intervals. Killed or cancelled, it goes on where it stood.
@@ -190,7 +175,7 @@ pub async fn evaluate(
     request: Request,
 ) -> Result<Response, ApiError> {
     caller.need(Scope::Jobs)?;
-    json_only(&headers)?;
+    require_json(&headers)?;
     let bytes = large_body(&app, request).await?;
     let asked: EvaluationRequest = parse(&bytes)?;
     asked.check()?;
@@ -212,7 +197,7 @@ pub async fn export(
     request: Request,
 ) -> Result<Response, ApiError> {
     caller.need(Scope::Jobs)?;
-    json_only(&headers)?;
+    require_json(&headers)?;
     let bytes = crate::extract::body_bytes(request, &app).await?;
     let asked: ExportRequest = parse(&bytes)?;
     asked.check()?;
@@ -251,7 +236,7 @@ pub async fn import(
         .unwrap_or_default()
         .to_ascii_lowercase();
     if !kind.starts_with("multipart/form-data") {
-        json_only(&headers)?;
+        require_json(&headers)?;
         let bytes = crate::extract::body_bytes(request, &app).await?;
         let asked: ImportRequest = parse(&bytes)?;
         asked.check()?;
