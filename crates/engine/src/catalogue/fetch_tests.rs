@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::catalogue::{HubSource, MirrorSource, Purpose};
+use crate::catalogue::{Companion, Purpose};
 
 const CONTENT: &[u8] = b"GGUF and then some bytes of a very small model";
 
@@ -18,7 +18,8 @@ fn entry(hub: bool, mirror: bool) -> CatalogueEntry {
         purpose: Purpose::Generate,
         file: "tiny.gguf",
         size_bytes: CONTENT.len() as u64,
-        sha256: sum,
+        sha256: Some(sum),
+        beside: &[],
         licence: "Apache-2.0",
         hub: hub.then_some(HubSource {
             repository: "someone/tiny",
@@ -237,4 +238,97 @@ fn a_hub_that_sends_too_much_is_cut_off() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("sends more than"), "{error}");
+}
+
+/// A hub that says of every file what `told` has, and hands out `CONTENT` after a redirect.
+fn telling_hub(told: Vec<(&'static str, String)>) -> String {
+    let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.server_addr());
+    std::thread::spawn(move || {
+        for request in server.incoming_requests() {
+            let stored = request.url().starts_with("/stored/");
+            let response = if stored {
+                tiny_http::Response::from_data(CONTENT)
+            } else {
+                let place = format!("/stored{}", request.url());
+                let mut response = tiny_http::Response::from_data(*b"").with_status_code(302);
+                let header = |name: &str, value: &str| {
+                    tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).unwrap()
+                };
+                response.add_header(header("Location", &place));
+                for (name, value) in &told {
+                    response.add_header(header(name, value));
+                }
+                response
+            };
+            let _ = request.respond(response);
+        }
+    });
+    url
+}
+
+#[test]
+fn what_is_not_pinned_is_held_against_the_hubs_word() {
+    let sum = hex(&Sha256::digest(CONTENT));
+    let size = CONTENT.len().to_string();
+    let unpinned = CatalogueEntry {
+        sha256: None,
+        size_bytes: 1_000_000,
+        ..entry(true, false)
+    };
+    let told = |etag: &str, size: &str| {
+        vec![
+            ("X-Linked-ETag", format!("\"{etag}\"")),
+            ("X-Linked-Size", size.to_owned()),
+        ]
+    };
+    let fetched = |told| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&telling_hub(told), Path::new("/nowhere"));
+        let mut total = 0;
+        let path = fetch(&unpinned, dir.path(), &options, |progress| {
+            total = progress.total_bytes;
+        })?;
+        Ok::<_, EngineError>((fs::read(path).unwrap(), total))
+    };
+    let (bytes, total) = fetched(told(&sum, &size)).unwrap();
+    assert_eq!(bytes, CONTENT);
+    assert_eq!(total, CONTENT.len() as u64, "the hub's size counts");
+    let wrong = fetched(told(&"0".repeat(64), &size))
+        .unwrap_err()
+        .to_string();
+    assert!(wrong.contains("checksum"), "{wrong}");
+    let silent = fetched(Vec::new()).unwrap_err().to_string();
+    assert!(silent.contains("tells no size and checksum"), "{silent}");
+    let absurd = fetched(told(&sum, "999999999999999"))
+        .unwrap_err()
+        .to_string();
+    assert!(absurd.contains("tells no size and checksum"), "{absurd}");
+}
+
+#[test]
+fn files_beside_the_weights_come_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let sum: &'static str = Box::leak(hex(&Sha256::digest(CONTENT)).into_boxed_str());
+    let beside: &'static [Companion] = Box::leak(Box::new([Companion {
+        file: "tiny.words.json",
+        size_bytes: CONTENT.len() as u64,
+        sha256: sum,
+        hub_file: "words.json",
+        member_suffix: "/words.json",
+    }]));
+    let with_words = CatalogueEntry {
+        beside,
+        ..entry(true, false)
+    };
+    let hub = telling_hub(Vec::new());
+    let path = fetch(
+        &with_words,
+        dir.path(),
+        &options(&hub, Path::new("/nowhere")),
+        |_| {},
+    )
+    .unwrap();
+    assert_eq!(path, dir.path().join("tiny.gguf"));
+    assert!(dir.path().join("tiny.words.json").is_file());
 }

