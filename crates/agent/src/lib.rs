@@ -27,8 +27,8 @@ pub use answer::{
 };
 pub use checker::{Evidence, Verdict, check_statement, locate};
 pub use doctype::{
-    DescribedOrder, DocTypeRanker, DocTypeRanking, FixedOrder, GeneratedOrder, LearnedOrder,
-    NearestOrder, RandomOrder,
+    DescribedOrder, DocTypeRanker, DocTypeRanking, ExamplesOrder, FixedOrder, GeneratedOrder,
+    LearnedOrder, NearestOrder, ProbeOrder, RandomOrder,
 };
 pub use error::AgentError;
 pub use event::{Event, PassageShown, Step};

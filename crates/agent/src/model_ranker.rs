@@ -46,7 +46,7 @@ impl ModelRanker {
     /// # Errors
     /// Where the model fails, or cannot give probabilities (a remote one): choose another ranker.
     pub fn new(model: Arc<dyn LanguageModel>) -> Result<ModelRanker, AgentError> {
-        let regardless = scores(model.as_ref(), NO_QUESTION)?;
+        let regardless = scores(model.as_ref(), NO_QUESTION, &[])?;
         Ok(ModelRanker { model, regardless })
     }
 }
@@ -57,17 +57,42 @@ impl DocTypeRanker for ModelRanker {
     }
 
     fn rank(&self, question: &str) -> Result<DocTypeRanking, AgentError> {
-        let asked = scores(self.model.as_ref(), question)?;
-        let mut combined = PRIOR;
-        for kind in 0..5 {
-            combined[kind] += asked[kind] - self.regardless[kind];
-        }
-        Ok(DocTypeRanking::from_scores(self.name(), combined))
+        let asked = scores(self.model.as_ref(), question, &[])?;
+        Ok(DocTypeRanking::from_scores(
+            self.name(),
+            beside_prior(&asked, &self.regardless),
+        ))
     }
 }
 
+/// A question that was answered by its best kind.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) question: String,
+    pub(crate) best: DocType,
+}
+
+/// Scores of the kinds for a question after examples: what it makes likelier than a question without content after
+/// the same examples, beside what is known beforehand.
+pub(crate) fn scores_beside_prior(
+    model: &dyn LanguageModel,
+    question: &str,
+    shown: &[Shown],
+) -> Result<[f64; 5], AgentError> {
+    let regardless = scores(model, NO_QUESTION, shown)?;
+    Ok(beside_prior(&scores(model, question, shown)?, &regardless))
+}
+
+fn beside_prior(asked: &[f64; 5], regardless: &[f64; 5]) -> [f64; 5] {
+    std::array::from_fn(|kind| PRIOR[kind] + asked[kind] - regardless[kind])
+}
+
 /// Mean log probability of each kind over two opposite orders of the options.
-fn scores(model: &dyn LanguageModel, question: &str) -> Result<[f64; 5], AgentError> {
+fn scores(
+    model: &dyn LanguageModel,
+    question: &str,
+    shown: &[Shown],
+) -> Result<[f64; 5], AgentError> {
     let letters = LETTERS.map(str::to_owned);
     let mut sums = [0.0; 5];
     for reversed in [false, true] {
@@ -75,7 +100,7 @@ fn scores(model: &dyn LanguageModel, question: &str) -> Result<[f64; 5], AgentEr
         if reversed {
             order.reverse();
         }
-        let scored = model.score(prompt(&order, question), &letters)?;
+        let scored = model.score(prompt(&order, question, shown), &letters)?;
         // Over the five letters only: how much goes to other words says nothing of the order.
         let most = scored
             .iter()
@@ -90,23 +115,30 @@ fn scores(model: &dyn LanguageModel, question: &str) -> Result<[f64; 5], AgentEr
 }
 
 /// The options stand before the question, so that the model's kept prefix serves every question.
-fn prompt(order: &[DocType; 5], question: &str) -> Prompt {
+fn prompt(order: &[DocType; 5], question: &str, shown: &[Shown]) -> Prompt {
     let options: Vec<String> = order
         .iter()
         .zip(LETTERS)
         .map(|(kind, letter)| format!("{letter}. {}", ABOUT[kind.index()]))
         .collect();
-    Prompt::Chat(vec![
-        Message::new(
-            Role::System,
-            format!(
-                "An analyst asks about a company. Say which document most likely holds the answer.\n{}\n\
+    let letter = |kind: DocType| {
+        let place = order.iter().position(|other| *other == kind);
+        place.map_or("", |place| LETTERS[place])
+    };
+    let mut messages = vec![Message::new(
+        Role::System,
+        format!(
+            "An analyst asks about a company. Say which document most likely holds the answer.\n{}\n\
                  Answer with one letter.",
-                options.join("\n")
-            ),
+            options.join("\n")
         ),
-        Message::new(Role::User, question),
-    ])
+    )];
+    for example in shown {
+        messages.push(Message::new(Role::User, example.question.as_str()));
+        messages.push(Message::new(Role::Assistant, letter(example.best)));
+    }
+    messages.push(Message::new(Role::User, question));
+    Prompt::Chat(messages)
 }
 
 #[cfg(test)]

@@ -2,11 +2,15 @@
 //! nothing twice.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use footnote_agent::{Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker};
-use footnote_engine::{LanguageModel, RemoteModel, RemoteOptions, catalogue};
+use footnote_engine::catalogue::Purpose;
+use footnote_engine::{
+    Embedder, HiddenStates, LanguageModel, RemoteModel, RemoteOptions, SentenceEncoder, catalogue,
+};
 use footnote_index::{Corpus, SearchBackend};
 use include_dir::{Dir, include_dir};
 
@@ -17,6 +21,11 @@ use crate::output::human_bytes;
 pub const ANSWER_MODEL: &str = "qwen2.5-coder-1.5b";
 /// The smaller one of the pair: orders document types, and drafts for the larger.
 pub const DRAFT_MODEL: &str = "qwen2.5-coder-0.5b";
+
+/// Turns questions and passages into vectors.
+pub const SENTENCE_ENCODER: &str = "all-minilm-l6-v2";
+/// What stands before a language model's name where its hidden states are the vectors.
+const HIDDEN: &str = "hidden:";
 
 /// Filings of invented companies, so that a first question has something to be answered from.
 static SAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../corpora/sample");
@@ -63,7 +72,7 @@ pub fn minds(model: Option<&str>, context: &Context) -> anyhow::Result<Minds> {
     if trained.is_dir() {
         return Ok(Minds {
             answering,
-            doc_types: Arc::new(LearnedOrder::open(&trained)?),
+            doc_types: Arc::new(learned_order(&trained, context)?),
             loaded,
         });
     }
@@ -127,6 +136,37 @@ pub fn doc_type_ranker(
     Ok(Box::new(ModelRanker::new(model)?))
 }
 
+/// A ranker of document types that `train` wrote, with the embedder that it needs.
+pub fn learned_order(folder: &Path, context: &Context) -> anyhow::Result<LearnedOrder> {
+    let learned = LearnedOrder::open(folder)?;
+    match learned.embedder().map(str::to_owned) {
+        None => Ok(learned),
+        Some(name) => Ok(learned.with_embedder(embedder(&name, context)?)?),
+    }
+}
+
+/// An embedder by name, fetched if need be: the sentence encoder, or `hidden:M` for the states of a local
+/// language model.
+pub fn embedder(name: &str, context: &Context) -> anyhow::Result<Arc<dyn Embedder>> {
+    if let Some(model) = name.strip_prefix(HIDDEN) {
+        return Ok(Arc::new(HiddenStates::new(
+            model,
+            engine::open(model, context)?,
+        )));
+    }
+    let entry = catalogue::find(name)?;
+    if entry.purpose != Purpose::Embed {
+        bail!("{name} writes text; `{HIDDEN}{name}` takes its hidden states as vectors");
+    }
+    if !models::is_here(entry, context) {
+        models::get(entry, context)?;
+    }
+    let dir = context.home.models();
+    let tokenizer = entry.beside.first().map_or(entry.file, |words| words.file);
+    let encoder = SentenceEncoder::open(entry.name, &dir.join(entry.file), &dir.join(tokenizer))?;
+    Ok(Arc::new(encoder))
+}
+
 /// A model by name, fetched if need be; without a name the one that writes answers.
 pub fn language_model(
     name: Option<&str>,
@@ -147,7 +187,7 @@ fn announce(model: Option<&str>, context: &Context) -> anyhow::Result<()> {
     let missing: Vec<_> = names
         .iter()
         .filter_map(|name| catalogue::find(name).ok())
-        .filter(|entry| !context.home.models().join(entry.file).is_file())
+        .filter(|entry| !models::is_here(entry, context))
         .collect();
     if missing.is_empty() {
         return Ok(());

@@ -3,17 +3,23 @@
 //! No document is read here. The orders are one known beforehand, one drawn at random, that of descriptions, what the
 //! model itself thinks likely or writes down, and what labelled questions taught.
 
+pub mod calibration;
 mod described;
+mod examples;
 mod generated;
 mod learned;
 mod nearest;
+mod probe;
 mod ridge;
+mod selection;
 pub mod wording;
 
 pub use described::DescribedOrder;
+pub use examples::ExamplesOrder;
 pub use generated::{GeneratedOrder, benchmark_prompt};
-pub use learned::{LabelledQuestion, LearnedOrder, Settings, TrainedOn, tfidf_ridge};
+pub use learned::{LabelledQuestion, LearnedOrder, Settings, TrainedOn, Vectors, tfidf_ridge};
 pub use nearest::NearestOrder;
+pub use probe::{PENALTY, Probe, ProbeOrder};
 
 use footnote_filings::DocType;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! Kinds of document by the labels of the questions that are worded most alike: k nearest neighbours over TF-IDF of the
 //! masked wording.
 
-use std::collections::HashMap;
+// Sums go in the order of the terms, so that every run gives the same.
+use std::collections::BTreeMap;
 
 use super::{DocTypeRanker, DocTypeRanking, LabelledQuestion, wording};
 use crate::AgentError;
@@ -14,24 +15,24 @@ const PRIOR_WEIGHT: f64 = 0.5;
 /// Orders kinds by the nearest labelled questions.
 pub struct NearestOrder {
     /// Squared-normed TF-IDF vectors with their grades.
-    known: Vec<(HashMap<String, f64>, [f64; 5])>,
-    rarity: HashMap<String, f64>,
+    known: Vec<(BTreeMap<String, f64>, [f64; 5])>,
+    rarity: BTreeMap<String, f64>,
     mean: [f64; 5],
 }
 
 impl NearestOrder {
     /// Remembers `questions`; nothing is fitted.
     pub fn new(questions: &[LabelledQuestion]) -> NearestOrder {
-        let counted: Vec<HashMap<String, f64>> = questions
+        let counted: Vec<BTreeMap<String, f64>> = questions
             .iter()
             .map(|question| counts(&question.question))
             .collect();
-        let mut documents: HashMap<String, f64> = HashMap::new();
-        for term in counted.iter().flat_map(HashMap::keys) {
+        let mut documents: BTreeMap<String, f64> = BTreeMap::new();
+        for term in counted.iter().flat_map(BTreeMap::keys) {
             *documents.entry(term.clone()).or_default() += 1.0;
         }
         let total = questions.len().max(1) as f64;
-        let rarity: HashMap<String, f64> = documents
+        let rarity: BTreeMap<String, f64> = documents
             .into_iter()
             .map(|(term, count)| (term, (1.0 + total / count).ln()))
             .collect();
@@ -54,8 +55,8 @@ impl NearestOrder {
     }
 }
 
-fn counts(question: &str) -> HashMap<String, f64> {
-    let mut counts = HashMap::new();
+fn counts(question: &str) -> BTreeMap<String, f64> {
+    let mut counts = BTreeMap::new();
     for term in wording::terms(&wording::masked(question)) {
         *counts.entry(term).or_default() += 1.0;
     }
@@ -63,8 +64,8 @@ fn counts(question: &str) -> HashMap<String, f64> {
 }
 
 /// TF-IDF of length 1; terms that no labelled question has say nothing.
-fn weighed(counts: HashMap<String, f64>, rarity: &HashMap<String, f64>) -> HashMap<String, f64> {
-    let mut vector: HashMap<String, f64> = counts
+fn weighed(counts: BTreeMap<String, f64>, rarity: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let mut vector: BTreeMap<String, f64> = counts
         .into_iter()
         .filter_map(|(term, count): (String, f64)| {
             let weight = (1.0 + count.ln()) * rarity.get(&term)?;
@@ -78,12 +79,9 @@ fn weighed(counts: HashMap<String, f64>, rarity: &HashMap<String, f64>) -> HashM
     vector
 }
 
-impl DocTypeRanker for NearestOrder {
-    fn name(&self) -> &str {
-        "nearest"
-    }
-
-    fn rank(&self, question: &str) -> Result<DocTypeRanking, AgentError> {
+impl NearestOrder {
+    /// Similarity to each labelled question and its place among them, the most alike first.
+    pub fn neighbours(&self, question: &str) -> Vec<(f64, usize)> {
         let asked = weighed(counts(question), &self.rarity);
         let mut near: Vec<(f64, usize)> = self
             .known
@@ -97,9 +95,19 @@ impl DocTypeRanker for NearestOrder {
             })
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        near
+    }
+}
+
+impl DocTypeRanker for NearestOrder {
+    fn name(&self) -> &str {
+        "nearest"
+    }
+
+    fn rank(&self, question: &str) -> Result<DocTypeRanking, AgentError> {
         let mut scores = self.mean.map(|mean| mean * PRIOR_WEIGHT);
         let mut weight = PRIOR_WEIGHT;
-        for (similarity, at) in near.into_iter().take(NEIGHBOURS) {
+        for (similarity, at) in self.neighbours(question).into_iter().take(NEIGHBOURS) {
             // Nearer ones speak much louder.
             let voice = similarity * similarity;
             weight += voice;

@@ -2,70 +2,68 @@
 //! companies and wordings it has not seen.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::bail;
-use footnote_agent::doctype::{LabelledQuestion, TrainedOn, tfidf_ridge, wording};
-use footnote_agent::{DescribedOrder, DocTypeRanker, FixedOrder, LearnedOrder, NearestOrder};
-use footnote_eval::finagentbench::{PromptKind, Record, read_records};
+use footnote_agent::doctype::{
+    LabelledQuestion, PENALTY, Probe, TrainedOn, Vectors, calibration, tfidf_ridge, wording,
+};
+use footnote_agent::{
+    DescribedOrder, DocTypeRanker, DocTypeRanking, FixedOrder, LearnedOrder, NearestOrder,
+};
+use footnote_engine::Embedder;
 use footnote_eval::metrics::{Denominator, average_precision, ndcg_exp, reciprocal_rank};
-use footnote_eval::{Interval, PairedDifference, difference, file_hash, interval};
+use footnote_eval::{Interval, PairedDifference, difference, interval};
+use footnote_filings::DocType;
 use serde::Serialize;
 use serde_json::json;
 
-use super::naming::name_of;
+use super::labelled::{Labelled, labelled_questions};
 use crate::args::TrainDocTypesArgs;
 use crate::commands::Context;
 use crate::commands::retrieve::Written;
 use crate::output::Outcome;
+use crate::setup;
 
 /// Rankings are scored to this depth: all five types.
 const K: usize = 5;
-/// The rankers compared.
-const RANKERS: [&str; 5] = ["fixed", "bm25", "nearest", "tfidf-ridge", "learned"];
+/// The rankers compared that need no vectors, before those that do and `learned`.
+const PLAIN: [&str; 4] = ["fixed", "bm25", "nearest", "tfidf-ridge"];
+/// `learned` without vectors, where there are any.
+const CUES: &str = "cues";
+const LEARNED: &str = "learned";
+/// Groups of questions over which a calibration error is taken.
+const BINS: usize = 5;
 const METRICS: [&str; 5] = ["ndcg@5", "map@5", "mrr@5", "mrr_top@5", "top1"];
+
+/// Vectors of every question by one embedder.
+struct Embedded {
+    embedder: Arc<dyn Embedder>,
+    /// The name of its probe in the report.
+    ranker: String,
+    vectors: Vec<Vec<f32>>,
+}
 
 const LICENCE_NOTE: &str = "Learned weights of labelled questions. FinAgentBench's terms of use are \
     not known to this program: ask before a ranker trained on it is passed on.";
 
 pub fn run(args: &TrainDocTypesArgs, context: &Context) -> anyhow::Result<Outcome> {
     let output = &context.output;
-    let mut questions = Vec::new();
-    let mut ids: Vec<String> = Vec::new();
+    let Labelled {
+        questions,
+        ids,
+        datasets,
+        sha256,
+        left_out,
+    } = labelled_questions(&args.dataset, context)?;
     let mut trained_on = TrainedOn {
         licence_note: LICENCE_NOTE.to_owned(),
+        datasets,
+        sha256,
+        left_out,
         ..TrainedOn::default()
     };
-    let mut known: HashSet<String> = HashSet::new();
-    for dataset in &args.dataset {
-        trained_on.datasets.push(name_of(dataset));
-        trained_on.sha256.push(file_hash(dataset)?);
-        for record in read_records(dataset)? {
-            let outcome = record
-                .map_err(anyhow::Error::from)
-                .and_then(|record| Ok((labelled(&record, dataset)?, record.id)));
-            match outcome {
-                Ok((question, id)) if known.insert(question.question.clone()) => {
-                    questions.push(question);
-                    ids.push(id);
-                }
-                Ok((_, id)) => {
-                    trained_on.left_out += 1;
-                    output.warning(&format!(
-                        "left out: {id}: its question stands there already"
-                    ));
-                }
-                Err(error) => {
-                    trained_on.left_out += 1;
-                    output.warning(&format!("left out: {error:#}"));
-                }
-            }
-        }
-    }
-    if questions.is_empty() {
-        bail!("no labelled question to learn from; a record needs a qrel with grades of the types");
-    }
+    let embedded = embedded(args, &questions, context)?;
     let groups = Groups::of(&questions);
     trained_on.questions = questions.len();
     trained_on.companies = groups
@@ -76,39 +74,48 @@ pub fn run(args: &TrainDocTypesArgs, context: &Context) -> anyhow::Result<Outcom
         .len();
     trained_on.templates = groups.templates.iter().collect::<HashSet<_>>().len();
 
-    let by_company = cross_validate(&questions, &groups, &groups.company_keys(), args, context)?;
-    let by_template = cross_validate(&questions, &groups, &groups.template_keys(), args, context)?;
+    let known = Known {
+        questions: &questions,
+        groups: &groups,
+        embedded: &embedded,
+        folds: usize::from(args.folds),
+        seed: args.seed,
+    };
+    let by_company = cross_validate(&known, &groups.company_keys(), context)?;
+    let by_template = cross_validate(&known, &groups.template_keys(), context)?;
     let start = Instant::now();
-    let learned = LearnedOrder::fit(&questions)?;
+    let every: Vec<usize> = (0..questions.len()).collect();
+    let mut learned = known.fit(&every, true)?;
     let fit_seconds = start.elapsed().as_secs_f64();
+    if let Some(used) = embedded.first() {
+        learned = learned.with_embedder(Arc::clone(&used.embedder))?;
+    }
     let start = Instant::now();
     for question in &questions {
-        learned.scores(&question.question);
+        learned.scores(&question.question)?;
     }
     let rank_ms = start.elapsed().as_secs_f64() * 1e3 / questions.len() as f64;
     let parts = [
-        report("companies not seen", &questions, &groups, &by_company, None),
+        report("companies not seen", &known, &by_company, None),
         report(
             "companies not seen, wording seen",
-            &questions,
-            &groups,
+            &known,
             &by_company,
             Some(true),
         ),
         report(
             "companies not seen, wording not seen",
-            &questions,
-            &groups,
+            &known,
             &by_company,
             Some(false),
         ),
-        report("wordings not seen", &questions, &groups, &by_template, None),
+        report("wordings not seen", &known, &by_template, None),
     ];
     let parts: Vec<Part> = parts.into_iter().flatten().collect();
     if let Some(path) = &args.predictions {
         let mut out = Written::create(path)?;
         for (id, orders) in ids.iter().zip(&by_company.orders) {
-            out.line(&json!({ "id": id, "ranking": orders[RANKERS.len() - 1] }))?;
+            out.line(&json!({ "id": id, "ranking": orders.last() }))?;
         }
         out.finish()?;
     }
@@ -117,16 +124,21 @@ pub fn run(args: &TrainDocTypesArgs, context: &Context) -> anyhow::Result<Outcom
         .clone()
         .unwrap_or_else(|| context.home.doc_type_ranker());
     let settings = learned.settings();
+    let stacked = learned.embedder().map(str::to_owned);
     learned
         .with_record(trained_on.clone(), serde_json::to_value(&parts)?)
         .save(&folder)?;
     if args.json {
         output.json(&json!({
-            "out": folder, "trained_on": trained_on, "settings": settings, "parts": parts,
+            "out": folder, "trained_on": trained_on, "settings": settings, "embedder": stacked, "parts": parts,
             "fit_seconds": fit_seconds, "rank_ms": rank_ms,
         }))?;
     } else {
         print(&parts, &trained_on, context)?;
+        output.line(&match &stacked {
+            Some(name) => format!("\nthe saved ranker stacks its cues with a probe of {name}"),
+            None => "\nthe saved ranker reads words alone".to_owned(),
+        })?;
         output.line(&format!(
             "use it by `--ranker learned:{}`",
             folder.display()
@@ -135,30 +147,6 @@ pub fn run(args: &TrainDocTypesArgs, context: &Context) -> anyhow::Result<Outcom
     Ok(match trained_on.left_out {
         0 => Outcome::Done,
         _ => Outcome::Partly,
-    })
-}
-
-fn labelled(record: &Record, dataset: &Path) -> anyhow::Result<LabelledQuestion> {
-    let place = format!("{}:{}: {}", dataset.display(), record.line, record.id);
-    if record.prompt.kind != PromptKind::Documents {
-        bail!("{place}: not a document-type question");
-    }
-    let Some(grades) = &record.grades else {
-        bail!("{place}: no qrel to learn from");
-    };
-    let grades: [u32; 5] = match grades.as_slice().try_into() {
-        Ok(grades) => grades,
-        Err(_) => bail!("{place}: {} grades instead of five", grades.len()),
-    };
-    if grades.iter().any(|&grade| grade > 4) {
-        bail!("{place}: a grade above 4");
-    }
-    if grades.iter().all(|grade| *grade == grades[0]) {
-        bail!("{place}: all types have one grade, which orders nothing");
-    }
-    Ok(LabelledQuestion {
-        question: record.prompt.question.clone(),
-        grades,
     })
 }
 
@@ -203,50 +191,173 @@ impl Groups {
     }
 }
 
-/// Each question's rankings by the fold that did not see its group, one a ranker.
+/// Opens the embedders that were asked for and reads every question by each. One that cannot be had is named; what is
+/// learned then goes without it.
+fn embedded(
+    args: &TrainDocTypesArgs,
+    questions: &[LabelledQuestion],
+    context: &Context,
+) -> anyhow::Result<Vec<Embedded>> {
+    let mut embedded = Vec::new();
+    for name in args.embed.iter().filter(|name| *name != "none") {
+        let embedder = match setup::embedder(name, context) {
+            Ok(embedder) => embedder,
+            Err(error) => {
+                context.output.warning(&format!(
+                    "learning without the vectors of {name}: {error:#}"
+                ));
+                continue;
+            }
+        };
+        let bar = context
+            .output
+            .items_bar(&format!("reading by {name}"), questions.len() as u64);
+        let mut vectors = Vec::with_capacity(questions.len());
+        for question in questions {
+            vectors.extend(embedder.embed(&[&question.question])?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        embedded.push(Embedded {
+            ranker: format!("probe:{}", embedder.name()),
+            embedder,
+            vectors,
+        });
+    }
+    Ok(embedded)
+}
+
+/// All that a cross-validation draws on.
+struct Known<'a> {
+    questions: &'a [LabelledQuestion],
+    groups: &'a Groups,
+    embedded: &'a [Embedded],
+    folds: usize,
+    seed: u64,
+}
+
+impl Known<'_> {
+    /// Names of the rankers compared, `learned` last.
+    fn rankers(&self) -> Vec<&str> {
+        let mut names = PLAIN.to_vec();
+        names.extend(
+            self.embedded
+                .iter()
+                .map(|embedded| embedded.ranker.as_str()),
+        );
+        if !self.embedded.is_empty() {
+            names.push(CUES);
+        }
+        names.push(LEARNED);
+        names
+    }
+
+    fn chosen(&self, chosen: &[usize]) -> Vec<LabelledQuestion> {
+        chosen
+            .iter()
+            .map(|&at| self.questions[at].clone())
+            .collect()
+    }
+
+    /// What the chosen questions teach, with the first embedder's vectors or without.
+    fn fit(&self, chosen: &[usize], with_vectors: bool) -> anyhow::Result<LearnedOrder> {
+        let stacked = self.embedded.first().filter(|_| with_vectors);
+        let vectors: Option<Vec<Vec<f32>>> = stacked.map(|embedded| {
+            chosen
+                .iter()
+                .map(|&at| embedded.vectors[at].clone())
+                .collect()
+        });
+        let vectors = stacked
+            .zip(vectors.as_ref())
+            .map(|(embedded, vectors)| Vectors {
+                embedder: embedded.embedder.as_ref(),
+                vectors,
+            });
+        Ok(LearnedOrder::fit(&self.chosen(chosen), vectors.as_ref())?)
+    }
+
+    /// Question `at`'s vector by the embedder that `learned` stacks.
+    fn vector(&self, at: usize) -> Option<&[f32]> {
+        let embedded = self.embedded.first()?;
+        Some(embedded.vectors[at].as_slice())
+    }
+}
+
+/// What each question got from the fold that did not see its group.
 struct Validated {
+    /// One ranking a ranker.
     orders: Vec<Vec<Vec<usize>>>,
+    /// What `learned` says of the five types.
+    probabilities: Vec<[f64; 5]>,
     /// Whether the training part had a question of the same wording.
     seen: Vec<bool>,
 }
 
-fn cross_validate(
-    questions: &[LabelledQuestion],
-    groups: &Groups,
-    keys: &[String],
-    args: &TrainDocTypesArgs,
-    context: &Context,
-) -> anyhow::Result<Validated> {
-    let folds = usize::from(args.folds);
-    let fold_of = folds_of(keys, folds, args.seed);
-    let templates = &groups.templates;
+fn cross_validate(known: &Known, keys: &[String], context: &Context) -> anyhow::Result<Validated> {
+    let questions = known.questions;
+    let fold_of = folds_of(keys, known.folds, known.seed);
+    let templates = &known.groups.templates;
     let mut validated = Validated {
         orders: vec![Vec::new(); questions.len()],
+        probabilities: vec![[0.0; 5]; questions.len()],
         seen: vec![false; questions.len()],
     };
-    let bar = context.output.items_bar("cross-validating", folds as u64);
-    for fold in 0..folds {
+    let bar = context
+        .output
+        .items_bar("cross-validating", known.folds as u64);
+    for fold in 0..known.folds {
         let (test, train): (Vec<usize>, Vec<usize>) =
             (0..questions.len()).partition(|&at| fold_of[at] == fold);
         bar.inc(1);
         if test.is_empty() {
             continue;
         }
-        let learn: Vec<LabelledQuestion> = train.iter().map(|&at| questions[at].clone()).collect();
+        let learn = known.chosen(&train);
         let seen: HashSet<usize> = train.iter().map(|&at| templates[at]).collect();
-        let rankers: [Box<dyn DocTypeRanker>; RANKERS.len()] = [
+        let plain: [Box<dyn DocTypeRanker>; PLAIN.len()] = [
             Box::new(FixedOrder::default()),
             Box::new(DescribedOrder),
             Box::new(NearestOrder::new(&learn)),
             Box::new(tfidf_ridge(&learn)?),
-            Box::new(LearnedOrder::fit(&learn)?),
         ];
+        let probes: Vec<(&Embedded, Probe)> = known
+            .embedded
+            .iter()
+            .map(|embedded| {
+                let vectors: Vec<&[f32]> = train
+                    .iter()
+                    .map(|&at| embedded.vectors[at].as_slice())
+                    .collect();
+                let learn: Vec<&LabelledQuestion> = learn.iter().collect();
+                (embedded, Probe::fit(&learn, &vectors, PENALTY))
+            })
+            .collect();
+        let cues = match known.embedded {
+            [] => None,
+            _ => Some(known.fit(&train, false)?),
+        };
+        let learned = known.fit(&train, true)?;
         for at in test {
             validated.seen[at] = seen.contains(&templates[at]);
-            for ranker in &rankers {
-                let ranking = ranker.rank(&questions[at].question)?;
-                validated.orders[at].push(ranking.order.iter().map(|kind| kind.index()).collect());
+            let question = &questions[at].question;
+            let mut put = |order: &[DocType]| {
+                let order = order.iter().map(|kind| kind.index()).collect();
+                validated.orders[at].push(order);
+            };
+            for ranker in &plain {
+                put(&ranker.rank(question)?.order);
             }
+            for (embedded, probe) in &probes {
+                let scores = probe.scores(&embedded.vectors[at]);
+                put(&DocTypeRanking::from_scores("", scores).order);
+            }
+            if let Some(cues) = &cues {
+                put(&DocTypeRanking::from_scores("", cues.scores_of(question, None)).order);
+            }
+            let scores = learned.scores_of(question, known.vector(at));
+            put(&DocTypeRanking::from_scores("", scores).order);
+            validated.probabilities[at] = learned.probabilities(&scores);
         }
     }
     bar.finish_and_clear();
@@ -277,18 +388,34 @@ fn folds_of(keys: &[String], folds: usize, seed: u64) -> Vec<usize> {
 struct Part {
     name: &'static str,
     questions: usize,
-    rankers: BTreeMap<&'static str, BTreeMap<&'static str, Interval>>,
+    /// In the order of the report.
+    order: Vec<String>,
+    rankers: BTreeMap<String, BTreeMap<&'static str, Interval>>,
     /// nDCG@5 of `learned` less that of each other.
-    learned_less: BTreeMap<&'static str, PairedDifference>,
+    learned_less: BTreeMap<String, PairedDifference>,
+    calibration: Calibration,
+}
+
+/// How true the probabilities of `learned` are.
+#[derive(Serialize)]
+struct Calibration {
+    /// Mean of `-ln` of the probability given to the types of the highest grade.
+    log_loss: f64,
+    /// The same of how often each type is of the highest grade.
+    log_loss_of_shares: f64,
+    /// Distance of the probability given to the first type from how often it is right.
+    error: f64,
 }
 
 fn report(
     name: &'static str,
-    questions: &[LabelledQuestion],
-    groups: &Groups,
+    known: &Known,
     validated: &Validated,
     seen: Option<bool>,
 ) -> Option<Part> {
+    let Known {
+        questions, groups, ..
+    } = known;
     let chosen: Vec<usize> = (0..questions.len())
         .filter(|&at| seen.is_none_or(|seen| validated.seen[at] == seen))
         .collect();
@@ -305,7 +432,8 @@ fn report(
             .map(|&at| measure(metric, &questions[at].grades, &validated.orders[at][ranker]))
             .collect()
     };
-    let rankers = RANKERS
+    let names = known.rankers();
+    let rankers = names
         .iter()
         .enumerate()
         .map(|(ranker, name)| {
@@ -313,24 +441,41 @@ fn report(
                 .iter()
                 .map(|metric| (*metric, interval(&values(ranker, metric), &clusters)))
                 .collect();
-            (*name, metrics)
+            ((*name).to_owned(), metrics)
         })
         .collect();
-    let last = RANKERS.len() - 1;
+    let last = names.len() - 1;
     let ours = values(last, METRICS[0]);
     let learned_less = (0..last)
         .map(|other| {
             (
-                RANKERS[other],
+                names[other].to_owned(),
                 difference(&ours, &values(other, METRICS[0]), &clusters),
             )
         })
         .collect();
+    let grades: Vec<[u32; 5]> = chosen.iter().map(|&at| questions[at].grades).collect();
+    let said: Vec<[f64; 5]> = chosen
+        .iter()
+        .map(|&at| validated.probabilities[at])
+        .collect();
+    let mut shares = [0.0; 5];
+    for target in grades.iter().map(calibration::target) {
+        for (share, target) in shares.iter_mut().zip(target) {
+            *share += target / grades.len() as f64;
+        }
+    }
     Some(Part {
         name,
         questions: chosen.len(),
+        order: names.into_iter().map(str::to_owned).collect(),
         rankers,
         learned_less,
+        calibration: Calibration {
+            log_loss: calibration::log_loss(&said, &grades),
+            log_loss_of_shares: calibration::log_loss(&vec![shares; grades.len()], &grades),
+            error: calibration::calibration_error(&said, &grades, BINS),
+        },
     })
 }
 
@@ -354,11 +499,11 @@ fn print(parts: &[Part], trained_on: &TrainedOn, context: &Context) -> anyhow::R
     for part in parts {
         output.line(&format!("\n{} ({} questions)", part.name, part.questions))?;
         output.line(&format!(
-            "  {:<12}{}",
+            "  {:<32}{}",
             "",
             METRICS.map(|m| format!("{m:<22}")).concat()
         ))?;
-        for ranker in RANKERS {
+        for ranker in &part.order {
             let cells: String = METRICS
                 .iter()
                 .map(|metric| {
@@ -369,7 +514,7 @@ fn print(parts: &[Part], trained_on: &TrainedOn, context: &Context) -> anyhow::R
                     format!("{:<22}", format!("{mean:.3} [{low:.3},{high:.3}]"))
                 })
                 .collect();
-            output.line(&format!("  {ranker:<12}{cells}"))?;
+            output.line(&format!("  {ranker:<32}{cells}"))?;
         }
         for (
             other,
@@ -384,6 +529,14 @@ fn print(parts: &[Part], trained_on: &TrainedOn, context: &Context) -> anyhow::R
                 "  learned less {other}: nDCG@5 {mean:+.3} [{low:+.3},{high:+.3}], p {p:.4}"
             ))?;
         }
+        let Calibration {
+            log_loss,
+            log_loss_of_shares,
+            error,
+        } = part.calibration;
+        output.line(&format!(
+            "  probabilities of learned: log loss {log_loss:.3} (shares alone {log_loss_of_shares:.3}), off by {error:.3} on average"
+        ))?;
     }
     Ok(())
 }
