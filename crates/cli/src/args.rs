@@ -488,7 +488,8 @@ pub enum DeviceName {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  footnote retrieve --dataset questions.jsonl --out predictions.jsonl\n\n\
+    after_help = "Examples:\n  footnote retrieve --dataset questions.jsonl --out predictions.jsonl\n  \
+    footnote retrieve --dataset questions.jsonl --ranker agent+dense --out predictions.jsonl\n\n\
     A dataset line is {\"id\",\"question\"}; other fields are ignored. An output line is \
     {\"id\",\"hits\":[{\"doc\",\"page\",\"score\"},…]}."
 )]
@@ -499,6 +500,15 @@ pub struct RetrieveArgs {
     /// Where to write the ranked pages
     #[arg(long, value_name = "P.jsonl")]
     pub out: PathBuf,
+    /// Who orders the pages: agent, a passage ranker over the agent's best, or agent+NAME for both fused by rank
+    #[arg(long, value_name = "NAME", default_value = "agent")]
+    pub ranker: String,
+    /// How many of the agent's best a passage ranker orders
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub depth: u16,
+    /// The model of a model ranker: a catalogue name, a path, or openai:URL#NAME
+    #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
+    pub model: Option<String>,
     /// Pages per question
     #[arg(short, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub k: u16,
@@ -510,14 +520,17 @@ pub enum RankCommand {
     #[command(
         after_help = "Examples:\n  footnote rank doc-types --dataset dev.jsonl --ranker model --out predictions.jsonl\n  \
         footnote rank doc-types --dataset dev.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
-        Rankers: fixed, random, bm25, model, generated, learned:DIR."
+        Rankers: fixed, random, bm25, model, generated, learned:DIR; and, with labelled questions (--labelled), nearest, \
+        tfidf-ridge, examples (the nearest shown to the model), probe:all-minilm-l6-v2 and probe:hidden:M (a linear probe over \
+        the sentence encoder's or a local model's vectors)."
     )]
     DocTypes(RankArgs),
     /// Order the chunks of each question's document
     #[command(
         after_help = "Examples:\n  footnote rank passages --dataset chunks.jsonl --out predictions.jsonl\n  \
         footnote rank passages --dataset chunks.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
-        Rankers: bm25, bm25-sections, lexical, hybrid, model-yesno, model-likelihood, attention, cascade, learned:DIR.\n\
+        Rankers: bm25, bm25-sections, lexical, hybrid, dense, hybrid-dense, model-yesno, model-likelihood, attention, cascade, \
+        learned:DIR.\n\
         Line N of the output belongs to line N of the dataset, since ids may repeat there."
     )]
     Passages(RankPassagesArgs),
@@ -592,6 +605,9 @@ pub struct RankArgs {
     /// The model of a model ranker: a catalogue name, a path, or openai:URL#NAME
     #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
     pub model: Option<String>,
+    /// Labelled questions in the same form, for rankers that learn from them (may be repeated)
+    #[arg(long, value_name = "L.jsonl")]
+    pub labelled: Vec<PathBuf>,
     /// Where to write the predictions
     #[arg(long, value_name = "P.jsonl")]
     pub out: PathBuf,

@@ -81,6 +81,13 @@ pub(crate) fn card(manifest: &Manifest) -> String {
     for (reason, count) in &counts.unfit {
         card.push_str(&format!("{count} left out: {reason}.\n"));
     }
+    if let Some(words) = &manifest.reworded {
+        card.push_str(&format!(
+            "\n## Wording\n\n{} questions are in the words of {}, {} in the template's, since the model's changed a name or a \
+             number.\n",
+            words.reworded, words.model, words.kept
+        ));
+    }
     card.push_str(&format!("\n## Licence\n\n{}\n", manifest.licence_note));
     card
 }

@@ -22,7 +22,7 @@ pub use check::{Checked, check};
 pub use error::ExportError;
 pub use example::{Example, Ranked, Task};
 pub use form::Form;
-pub use manifest::{Counts, Manifest, SourceRecord};
+pub use manifest::{Counts, Manifest, Reworded, SourceRecord};
 pub use source::{Source, Surroundings};
 pub use split::{SplitBy, SplitName};
 pub use write::{Defect, ExportOptions, Exported, FileFormat, export};

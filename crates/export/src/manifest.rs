@@ -29,12 +29,26 @@ pub struct Manifest {
     pub sources: Vec<SourceRecord>,
     /// What became of them.
     pub counts: Counts,
+    /// What a model said in other words, where one was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reworded: Option<Reworded>,
     /// SHA-256 of every file beside this one, by name.
     pub files: BTreeMap<String, String>,
     /// Rows of each side.
     pub rows: BTreeMap<String, usize>,
     /// What is known of the sources' licences.
     pub licence_note: String,
+}
+
+/// Questions that a model was asked to say in other words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reworded {
+    /// The model.
+    pub model: String,
+    /// Questions in its words.
+    pub reworded: usize,
+    /// Questions in the template's words, since the model's asked something else.
+    pub kept: usize,
 }
 
 /// A source as it was read.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use footnote_agent::synthetic::{chunk_prompt, labelled_questions};
+use footnote_agent::synthetic::{Rewording, chunk_prompt, labelled_questions};
 use footnote_eval::finagentbench::{PromptKind, Record, read_records, write_prompt};
 use footnote_eval::financebench::{Question, read_questions};
 use footnote_eval::read_lines;
@@ -82,6 +82,8 @@ pub struct Surroundings<'a> {
     pub corpus: Option<&'a dyn SearchBackend>,
     /// Draws the questions made from facts.
     pub seed: u64,
+    /// Says the questions made from facts in other words, where that is asked for.
+    pub reword: Option<&'a Rewording>,
 }
 
 /// Takes an example, or why there is none.
@@ -333,7 +335,16 @@ fn read_corpus(around: &Surroundings<'_>, visit: Visit<'_>) -> Result<(), Export
             visit(Err(format!("{}: its text is not there", meta.accession)))?;
             continue;
         };
-        for question in labelled_questions(&filing, around.seed, PER_FILING) {
+        for mut question in labelled_questions(&filing, around.seed, PER_FILING) {
+            if let Some(rewording) = around.reword {
+                match rewording.reword(&question.question) {
+                    Ok(other) => question.question = other,
+                    Err(error) => {
+                        visit(Err(format!("{}: {error}", question.id)))?;
+                        continue;
+                    }
+                }
+            }
             let candidates: Vec<String> = question
                 .chunks
                 .iter()

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use footnote_agent::doctype::wording;
-use footnote_agent::rank::passage::Choice;
+use footnote_agent::rank::passage::{Choice, Models};
 use footnote_eval::file_hash;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::card::{GRADER, card};
 use crate::example::{Example, Task};
 use crate::files::{Files, Staging};
 use crate::form::{Form, Maker};
-use crate::manifest::{self, Counts, Manifest, SourceRecord};
+use crate::manifest::{self, Counts, Manifest, Reworded, SourceRecord};
 use crate::near::{DOUBLE, Seen, hash, mix};
 use crate::source::{Source, Surroundings};
 use crate::split::{Keys, Shares, SplitBy, SplitName, leaks, part};
@@ -110,7 +110,7 @@ pub fn export(
     let staging = Staging::new(out)?;
     let mut files = Files::new(&staging.path, options);
     let baseline = Choice::parse("bm25")
-        .and_then(|choice| choice.build(None))
+        .and_then(|choice| choice.build(&Models::default()))
         .map_err(|error| ExportError::unusable("bm25", error.to_string(), "report this"))?;
     let maker = Maker {
         form: options.form,
@@ -198,6 +198,14 @@ pub fn export(
         split_by: options.split_by,
         sources: first.sources,
         counts,
+        reworded: around.reword.map(|rewording| {
+            let (reworded, kept) = rewording.counts();
+            Reworded {
+                model: rewording.model().to_owned(),
+                reworded,
+                kept,
+            }
+        }),
         files: BTreeMap::new(),
         rows,
         licence_note: licence_note(sources),

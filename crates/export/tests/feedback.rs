@@ -65,6 +65,7 @@ fn praise_is_imitated_and_corrections_are_preferred() {
         store: Some(&store),
         corpus: None,
         seed: 1,
+        reword: None,
     };
     let options = |form| ExportOptions {
         form,

@@ -8,6 +8,7 @@
 mod documents;
 mod facts;
 mod reader;
+mod reorder;
 
 use std::collections::HashMap;
 
@@ -20,6 +21,7 @@ use crate::rank::{FilingMeasures, LinearRanker, MeasureRanker, Measures, Pool};
 use crate::scope::{Company, Scope, companies_of, resolve};
 use documents::Times;
 use reader::{ReadFiling, Reader};
+pub use reorder::PageOrder;
 
 /// How many filings are read whole for a question.
 const FILINGS_READ: usize = 6;
@@ -131,6 +133,31 @@ impl<'a> Retriever<'a> {
                 page: read.units[candidate.unit].page?,
                 score: candidate.score,
             })
+        });
+        Ok(pages.take(k).collect())
+    }
+
+    /// The best pages as [`pages`](Self::pages), each with its text.
+    fn pages_with_text(
+        &self,
+        question: &str,
+        k: usize,
+    ) -> Result<Vec<(PageHit, String)>, IndexError> {
+        let scope = self.scope(question);
+        let found = self.find(question, &scope, None)?;
+        let pages = found.ranked.iter().filter_map(|candidate| {
+            let (meta, read) = &found.filings[candidate.filing];
+            let unit = &read.units[candidate.unit];
+            let texts: Vec<&str> = read.passages[unit.passages.clone()]
+                .iter()
+                .map(|passage| passage.text.as_str())
+                .collect();
+            let hit = PageHit {
+                doc: meta.accession.to_string(),
+                page: unit.page?,
+                score: candidate.score,
+            };
+            Some((hit, texts.join("\n")))
         });
         Ok(pages.take(k).collect())
     }

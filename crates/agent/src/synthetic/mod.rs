@@ -10,6 +10,7 @@ mod draws;
 mod headings;
 mod record;
 mod repeats;
+mod reword;
 mod wording;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +24,7 @@ pub(crate) use draws::Draws;
 pub use headings::{HeadingQuestion, questions_from_headings, without_headings};
 pub use record::{LabelledQuestion, chunk_prompt, labelled_questions};
 use repeats::{Repeat, Said};
+pub use reword::Rewording;
 
 use crate::features::text::{Term, terms};
 

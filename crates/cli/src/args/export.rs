@@ -26,7 +26,8 @@ pub enum ExportCommand {
     /// Queries with relevant texts and hard negatives, for re-rankers
     #[command(
         after_help = "Example:\n  footnote export rerank --from corpus --out data/rerank\n\n\
-        `corpus` makes questions of the imported filings' inline-XBRL facts, whose place is known for certain."
+        `corpus` makes questions of the imported filings' inline-XBRL facts, whose place is known for certain; with --reword \
+        a model says them in other words, so that a ranker does not learn the templates."
     )]
     Rerank(ExportArgs),
     /// Relevance judgements in TREC's form, with queries and documents
@@ -62,6 +63,9 @@ pub struct ExportArgs {
     /// Draws the splits, and the questions made from facts
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
+    /// Have a model say the questions made from facts in other words (slow); names, numbers and dates stay
+    #[arg(long, value_name = "M", num_args = 0..=1, default_missing_value = "qwen2.5-coder-1.5b")]
+    pub reword: Option<String>,
     /// Replace an export that is there already
     #[arg(long)]
     pub overwrite: bool,

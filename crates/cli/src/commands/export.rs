@@ -1,5 +1,6 @@
 //! `export`: fine-tuning data, and the check of it.
 
+use footnote_agent::synthetic::Rewording;
 use footnote_export::{
     ExportOptions, FileFormat, Form, Source, SplitBy, Surroundings, check, export,
 };
@@ -7,7 +8,7 @@ use footnote_index::{Corpus, SearchBackend};
 use footnote_store::{BlockingStore, Location};
 
 use crate::args::{ExportArgs, ExportCheckArgs, ExportCommand, FormatName, SplitByName};
-use crate::commands::Context;
+use crate::commands::{Context, Usage};
 use crate::output::Outcome;
 use crate::setup;
 
@@ -53,7 +54,21 @@ fn write(form: Form, args: &ExportArgs, context: &Context) -> anyhow::Result<Out
         seed: args.seed,
         overwrite: args.overwrite,
     };
+    let rewording = match &args.reword {
+        Some(_) if corpus.is_none() => {
+            return Err(Usage(
+                "--reword is for questions made from facts: give --from corpus".to_owned(),
+            )
+            .into());
+        }
+        Some(model) => Some(Rewording::new(
+            setup::language_model(Some(model), context)?,
+            args.seed,
+        )),
+        None => None,
+    };
     let around = Surroundings {
+        reword: rewording.as_ref(),
         store: store.as_ref(),
         corpus: corpus.as_ref().map(|corpus| corpus as &dyn SearchBackend),
         seed: args.seed,
@@ -89,6 +104,12 @@ fn write(form: Form, args: &ExportArgs, context: &Context) -> anyhow::Result<Out
             counts.companies,
             counts.wordings
         ))?;
+        if let Some(words) = &manifest.reworded {
+            output.line(&format!(
+                "{} questions in the words of {}, {} in the template's",
+                words.reworded, words.model, words.kept
+            ))?;
+        }
         for (reason, count) in &counts.unfit {
             output.line(&format!("  {count} left out: {reason}"))?;
         }

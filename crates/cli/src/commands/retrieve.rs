@@ -8,13 +8,14 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use footnote_agent::retrieve::Retriever;
+use footnote_agent::rank::passage::PassageRanker;
+use footnote_agent::retrieve::{PageOrder, Retriever};
 use footnote_eval::{PageHit, PagePrediction, read_lines};
 use footnote_index::Filter;
 use serde::Deserialize;
 
 use crate::args::RetrieveArgs;
-use crate::commands::{Context, Usage};
+use crate::commands::{Context, Usage, rank};
 use crate::output::Outcome;
 use crate::setup;
 
@@ -28,6 +29,16 @@ pub fn run(args: &RetrieveArgs, context: &Context) -> anyhow::Result<Outcome> {
     let output = &context.output;
     let corpus = setup::corpus(context)?;
     let retriever = Retriever::new(&corpus, &Filter::default())?;
+    let ranker = match PageOrder::parse(&args.ranker) {
+        PageOrder::Agent => None,
+        PageOrder::By {
+            ranker,
+            beside_agent,
+        } => Some((
+            rank::passages::ranker(&ranker, args.model.as_deref(), context)?,
+            beside_agent,
+        )),
+    };
     let lines: Vec<_> = read_lines(&args.dataset)?.collect();
     if lines.is_empty() {
         return Err(Usage(format!("{} holds no question", args.dataset.display())).into());
@@ -41,8 +52,15 @@ pub fn run(args: &RetrieveArgs, context: &Context) -> anyhow::Result<Outcome> {
             .record
             .and_then(|value| serde_json::from_value::<Asked>(value).map_err(|e| e.to_string()));
         let outcome = asked.map_err(anyhow::Error::msg).and_then(|asked| {
-            let hits = retriever
-                .pages(&asked.question, usize::from(args.k))?
+            let (k, depth) = (usize::from(args.k), usize::from(args.depth));
+            let pages = match &ranker {
+                None => retriever.pages(&asked.question, k)?,
+                Some((ranker, beside)) => {
+                    let ranker: &dyn PassageRanker = ranker.as_ref();
+                    retriever.pages_by(&asked.question, k, depth, ranker, *beside)?
+                }
+            };
+            let hits = pages
                 .into_iter()
                 .map(|page| PageHit {
                     doc: page.doc,

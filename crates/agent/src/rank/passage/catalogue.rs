@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use footnote_engine::LanguageModel;
+use footnote_engine::{Embedder, LanguageModel};
 
 use super::model::{Judging, ModelJudge};
 use super::plain::{Bm25, Learned};
-use super::{AttentionRanker, Cascade, Fused, PassageRanker, saved};
+use super::{AttentionRanker, Cascade, Dense, Fused, PassageRanker, saved};
 use crate::AgentError;
 
 /// The prefix of a ranker in a folder.
@@ -29,6 +29,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "reciprocal rank fusion of lexical and bm25-sections",
     ),
     (
+        "dense",
+        "the angle between the question's vector and the passage's (all-MiniLM-L6-v2)",
+    ),
+    (
+        "hybrid-dense",
+        "reciprocal rank fusion of lexical, bm25-sections and dense",
+    ),
+    (
         "model-yesno",
         "the local model's yes against no, passage by passage (slow)",
     ),
@@ -46,6 +54,15 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     ("learned:DIR", "what `footnote train passages` wrote"),
 ];
+
+/// The models that rankers ask, as far as they are open.
+#[derive(Clone, Default)]
+pub struct Models {
+    /// Judges and pays attention.
+    pub language: Option<Arc<dyn LanguageModel>>,
+    /// Turns texts into vectors.
+    pub embedder: Option<Arc<dyn Embedder>>,
+}
 
 /// A ranker chosen by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,14 +106,16 @@ impl Choice {
         )
     }
 
-    /// Makes the ranker; `model` is the one that a ranker that needs one asks.
+    /// Whether it asks an embedder.
+    pub fn needs_embedder(&self) -> bool {
+        matches!(self, Choice::Named("dense" | "hybrid-dense"))
+    }
+
+    /// Makes the ranker, around the models that it asks.
     ///
     /// # Errors
     /// Where a folder holds no ranker, or a model is needed and none is given.
-    pub fn build(
-        &self,
-        model: Option<Arc<dyn LanguageModel>>,
-    ) -> Result<Box<dyn PassageRanker>, AgentError> {
+    pub fn build(&self, models: &Models) -> Result<Box<dyn PassageRanker>, AgentError> {
         let name = match self {
             Choice::Folder(folder) => {
                 let (scorer, _) = saved::load(folder)?;
@@ -106,28 +125,46 @@ impl Choice {
             Choice::Named(name) => *name,
         };
         let asked = || {
-            model.clone().ok_or_else(|| AgentError::PassageRanker {
-                ranker: name.to_owned(),
-                reason: "it asks a language model and none is given".to_owned(),
-                mend: "name one by --model".to_owned(),
-            })
+            models
+                .language
+                .clone()
+                .ok_or_else(|| AgentError::PassageRanker {
+                    ranker: name.to_owned(),
+                    reason: "it asks a language model and none is given".to_owned(),
+                    mend: "name one by --model".to_owned(),
+                })
         };
         let judge =
             |judging: Judging| Ok::<_, AgentError>(Box::new(ModelJudge::new(asked()?, judging)));
         let lexical = || Box::new(Learned::built_in());
-        let hybrid = || {
-            Box::new(Fused::new(
-                "hybrid",
-                vec![
-                    (1.0, lexical() as Box<dyn PassageRanker>),
-                    (0.5, Box::new(Bm25::Sections)),
-                ],
-            ))
+        let dense = || {
+            let embedder = models
+                .embedder
+                .clone()
+                .ok_or_else(|| AgentError::PassageRanker {
+                    ranker: name.to_owned(),
+                    reason: "it asks an embedder and none is given".to_owned(),
+                    mend: "fetch one by `footnote models get all-minilm-l6-v2`".to_owned(),
+                })?;
+            Ok::<_, AgentError>(Box::new(Dense::new(embedder)))
         };
+        let words = || {
+            vec![
+                (1.0, lexical() as Box<dyn PassageRanker>),
+                (0.5, Box::new(Bm25::Sections)),
+            ]
+        };
+        let hybrid = || Box::new(Fused::new("hybrid", words()));
         Ok(match name {
             "bm25" => Box::new(Bm25::Plain),
             "bm25-sections" => Box::new(Bm25::Sections),
             "hybrid" => hybrid(),
+            "dense" => dense()?,
+            "hybrid-dense" => {
+                let mut parts = words();
+                parts.push((0.5, dense()?));
+                Box::new(Fused::new("hybrid-dense", parts))
+            }
             "model-yesno" => judge(Judging::YesNo)?,
             "model-likelihood" => judge(Judging::Likelihood)?,
             "attention" => Box::new(AttentionRanker::usual(asked()?)),
@@ -149,8 +186,9 @@ mod tests {
     fn every_name_is_known_and_an_unknown_one_lists_them() {
         for (name, _) in NAMES {
             let choice = Choice::parse(name).unwrap();
-            if !choice.needs_model() && matches!(choice, Choice::Named(_)) {
-                assert_eq!(choice.build(None).unwrap().name(), *name);
+            let alone = !choice.needs_model() && !choice.needs_embedder();
+            if alone && matches!(choice, Choice::Named(_)) {
+                assert_eq!(choice.build(&Models::default()).unwrap().name(), *name);
             }
         }
         let error = Choice::parse("magic").unwrap_err().to_string();
@@ -161,14 +199,14 @@ mod tests {
         assert!(Choice::parse("learned:").is_err());
         let error = Choice::parse("cascade")
             .unwrap()
-            .build(None)
+            .build(&Models::default())
             .err()
             .unwrap()
             .to_string();
         assert!(error.contains("--model"), "{error}");
         let error = Choice::parse("learned:/nowhere")
             .unwrap()
-            .build(None)
+            .build(&Models::default())
             .err()
             .unwrap();
         assert!(error.to_string().contains("/nowhere"), "{error}");

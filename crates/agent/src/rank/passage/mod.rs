@@ -7,6 +7,7 @@
 pub mod attention;
 mod boost;
 mod catalogue;
+mod dense;
 mod document;
 mod features;
 mod fit;
@@ -22,7 +23,8 @@ mod text;
 mod vocabulary;
 
 pub use attention::AttentionRanker;
-pub use catalogue::{Choice, NAMES};
+pub use catalogue::{Choice, Models, NAMES};
+pub use dense::Dense;
 pub use features::{FEATURES, Feature, Features};
 pub use fit::{CrossValidation, Example, FitOptions, Fitted, fit, ndcg};
 pub use fuse::{Cascade, Fused, reciprocal_rank_fusion};

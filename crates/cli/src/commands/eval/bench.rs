@@ -7,14 +7,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use footnote_agent::rank::passage::{Choice, PassageRanker, order};
-use footnote_agent::retrieve::Retriever;
+use footnote_agent::rank::passage::{Choice, Models, PassageRanker, order};
+use footnote_agent::retrieve::{PageOrder, Retriever};
 use footnote_agent::{
     Agent, DescribedOrder, DocTypeRanker, FixedOrder, GeneratedOrder, LearnedOrder, ModelRanker,
     Question, RandomOrder,
 };
 use footnote_engine::cache::CacheChoice;
-use footnote_engine::{LanguageModel, LocalModel, LocalOptions, catalogue};
+use footnote_engine::{Embedder, LanguageModel, LocalModel, LocalOptions, catalogue};
 use footnote_eval::{Bench, Cell, OpenCell, Outcome, PageHit, Posed, Task, Watch, Worker};
 use footnote_filings::DocType;
 use footnote_index::{Corpus, Filter, SearchBackend};
@@ -42,17 +42,20 @@ pub fn asks_model(task: Task, ranker: &str) -> Result<bool, String> {
             "no ranker {other:?} of document types; there are fixed, random, bm25, model, generated and learned:DIR"
         )),
     };
+    let passages = |ranker: &str| {
+        Choice::parse(ranker)
+            .map(|choice| choice.needs_model())
+            .map_err(|error| error.to_string())
+    };
     match task {
         Task::DocTypes => doc_types(false),
         // The agent asks its model whatever orders the document types.
         Task::Answers => doc_types(true),
-        Task::Pages if ranker == "agent" => Ok(false),
-        Task::Pages => Err(format!(
-            "no ranker {ranker:?} of pages; there is agent, what `footnote retrieve` does"
-        )),
-        Task::Passages => Choice::parse(ranker)
-            .map(|choice| choice.needs_model())
-            .map_err(|error| error.to_string()),
+        Task::Pages => match PageOrder::parse(ranker) {
+            PageOrder::Agent => Ok(false),
+            PageOrder::By { ranker, .. } => passages(&ranker),
+        },
+        Task::Passages => passages(ranker),
     }
 }
 
@@ -74,6 +77,7 @@ struct Opened {
     cell: Cell,
     model: Option<Arc<dyn LanguageModel>>,
     corpus: Option<Arc<Corpus>>,
+    embedder: Option<Arc<dyn Embedder>>,
 }
 
 impl Bench for Rankers<'_> {
@@ -98,7 +102,32 @@ impl Bench for Rankers<'_> {
             cell: cell.clone(),
             model,
             corpus,
+            embedder: self.embedder_of(cell)?,
         }))
+    }
+}
+
+impl Rankers<'_> {
+    /// The embedder that a cell's ranker asks, if any.
+    fn embedder_of(&self, cell: &Cell) -> Result<Option<Arc<dyn Embedder>>, String> {
+        let text = |error: footnote_agent::AgentError| error.to_string();
+        let name = match (cell.task, cell.ranker.strip_prefix("learned:")) {
+            (Task::DocTypes | Task::Answers, Some(folder)) => {
+                let learned = LearnedOrder::open(Path::new(folder)).map_err(text)?;
+                learned.embedder().map(str::to_owned)
+            }
+            (Task::Passages | Task::Pages, _) => {
+                let ranker = match PageOrder::parse(&cell.ranker) {
+                    PageOrder::Agent => None,
+                    PageOrder::By { ranker, .. } => Some(Choice::parse(&ranker).map_err(text)?),
+                };
+                let needed = ranker.is_some_and(|choice| choice.needs_embedder());
+                needed.then(|| setup::SENTENCE_ENCODER.to_owned())
+            }
+            _ => None,
+        };
+        let opened = name.map(|name| setup::embedder(&name, self.context));
+        opened.transpose().map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -135,8 +164,14 @@ impl Opened {
             "generated" => Box::new(GeneratedOrder::new(self.watched(watch)?)),
             learned if learned.starts_with("learned:") => {
                 let folder = learned.trim_start_matches("learned:");
-                let ranker = LearnedOrder::open(Path::new(folder));
-                Box::new(ranker.map_err(|error| error.to_string())?)
+                let mut ranker =
+                    LearnedOrder::open(Path::new(folder)).map_err(|error| error.to_string())?;
+                if let Some(embedder) = &self.embedder {
+                    ranker = ranker
+                        .with_embedder(Arc::clone(embedder))
+                        .map_err(|error| error.to_string())?;
+                }
+                Box::new(ranker)
             }
             _ => {
                 Box::new(ModelRanker::new(self.watched(watch)?).map_err(|error| error.to_string())?)
@@ -145,25 +180,38 @@ impl Opened {
     }
 }
 
+impl Opened {
+    fn passages(&self, name: &str, watch: &Watch) -> Result<Box<dyn PassageRanker>, String> {
+        let choice = Choice::parse(name).map_err(|error| error.to_string())?;
+        let mut models = Models {
+            language: None,
+            embedder: self.embedder.clone(),
+        };
+        if choice.needs_model() {
+            models.language = Some(self.watched(watch)?);
+        }
+        choice.build(&models).map_err(|error| error.to_string())
+    }
+}
+
 impl OpenCell for Opened {
     fn worker(&self, watch: &Watch) -> Result<Box<dyn Worker + '_>, String> {
         Ok(match self.cell.task {
             Task::DocTypes => Box::new(DocTypes(self.doc_types(watch)?)),
-            Task::Passages => {
-                let choice = Choice::parse(&self.cell.ranker).map_err(|error| error.to_string())?;
-                let model = if choice.needs_model() {
-                    Some(self.watched(watch)?)
-                } else {
-                    None
-                };
-                let ranker = choice.build(model).map_err(|error| error.to_string())?;
-                Box::new(Passages(ranker))
-            }
+            Task::Passages => Box::new(Passages(self.passages(&self.cell.ranker, watch)?)),
             Task::Pages => {
                 let retriever = Retriever::new(self.corpus()?.as_ref(), &Filter::default())
                     .map_err(|error| error.to_string())?;
+                let by = match PageOrder::parse(&self.cell.ranker) {
+                    PageOrder::Agent => None,
+                    PageOrder::By {
+                        ranker,
+                        beside_agent,
+                    } => Some((self.passages(&ranker, watch)?, beside_agent)),
+                };
                 Box::new(Pages {
                     retriever,
+                    by,
                     k: self.cell.k,
                 })
             }
@@ -212,15 +260,25 @@ impl Worker for Passages {
 
 struct Pages<'a> {
     retriever: Retriever<'a>,
+    /// Who orders what was found anew, and whether beside retrieval's order.
+    by: Option<(Box<dyn PassageRanker>, bool)>,
     k: usize,
 }
 
 impl Worker for Pages<'_> {
     fn answer(&mut self, question: &Posed) -> Result<Outcome, String> {
-        let hits: Vec<PageHit> = self
-            .retriever
-            .pages(&question.question, self.k)
-            .map_err(|error| error.to_string())?
+        let (text, k) = (&question.question, self.k);
+        let pages = match &self.by {
+            None => self
+                .retriever
+                .pages(text, k)
+                .map_err(|error| error.to_string()),
+            Some((ranker, beside)) => self
+                .retriever
+                .pages_by(text, k, k, ranker.as_ref(), *beside)
+                .map_err(|error| error.to_string()),
+        };
+        let hits: Vec<PageHit> = pages?
             .into_iter()
             .map(|page| PageHit {
                 doc: page.doc,

@@ -8,7 +8,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::Context as _;
-use footnote_agent::rank::passage::{Choice, PassageRanker, order};
+use footnote_agent::rank::passage::{Choice, Models, PassageRanker, order};
 use footnote_eval::finagentbench::{PromptKind, Record, read_records};
 use serde_json::{Value, json};
 
@@ -55,15 +55,15 @@ pub fn ranker(
     context: &Context,
 ) -> anyhow::Result<Box<dyn PassageRanker>> {
     let choice = Choice::parse(name).map_err(|error| Usage(error.to_string()))?;
-    let model = if choice.needs_model() {
-        Some(setup::language_model(
-            Some(model.unwrap_or(setup::DRAFT_MODEL)),
-            context,
-        )?)
-    } else {
-        None
-    };
-    Ok(choice.build(model)?)
+    let mut models = Models::default();
+    if choice.needs_model() {
+        let name = model.unwrap_or(setup::DRAFT_MODEL);
+        models.language = Some(setup::language_model(Some(name), context)?);
+    }
+    if choice.needs_embedder() {
+        models.embedder = Some(setup::embedder(setup::SENTENCE_ENCODER, context)?);
+    }
+    Ok(choice.build(&models)?)
 }
 
 fn rank(ranker: &dyn PassageRanker, record: &Record) -> anyhow::Result<Value> {

@@ -437,6 +437,7 @@ impl JobHandler for Export {
             store: store.as_ref(),
             corpus: corpus.as_ref().map(|corpus| corpus as &dyn SearchBackend),
             seed: request.seed,
+            reword: None,
         };
         let mut read = 0;
         let out = work.folder.join("out");
