@@ -200,6 +200,10 @@ impl Decoder {
                     .get_or_init(|| Arc::new(LaneTable::new(&self.rope)));
                 Arc::clone(lanes)
             },
+            still: &|| {
+                let zeros = vec![0.0; self.config.head_dim / 2];
+                Arc::new(LaneTable::new(&RopeTable::new(&zeros, self.context())))
+            },
             bases: &|| {
                 once(&self.bases, || match &self.file {
                     Some(model) => Bases::beside(model, &self.weights),

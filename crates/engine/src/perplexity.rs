@@ -15,6 +15,8 @@ use crate::kernels::parallel;
 
 /// Tokens of a pass in prefill mode: whole groups of the quantised caches.
 const CHUNK: usize = 256;
+/// Positions of a block, over which losses are summed for intervals.
+const BLOCK: usize = 256;
 /// Rows of logits computed at once, of each cache.
 const LOGIT_ROWS: usize = 64;
 
@@ -39,7 +41,7 @@ pub struct PerplexityOptions {
 }
 
 /// What was measured, over all scored positions.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PerplexityReport {
     /// Scored positions.
     pub tokens: usize,
@@ -47,6 +49,9 @@ pub struct PerplexityReport {
     pub ppl: f64,
     /// Perplexity with a full cache.
     pub ppl_full: f64,
+    /// Mean loss with the policy less that with a full cache, in nats, of each block of neighbouring positions: what
+    /// an interval of the difference is drawn from.
+    pub block_differences: Vec<f64>,
     /// Mean divergence of the policy's distribution from the full cache's, in nats.
     pub mean_kl: f64,
     /// Share of positions with the same likeliest token.
@@ -118,6 +123,8 @@ pub fn perplexity(
     let plan = decoder.plan(options.policy, kept)?.map(Arc::new);
     let started = Instant::now();
     let mut sums = Sums::default();
+    let mut block = Sums::default();
+    let mut block_differences = Vec::new();
     let mut report = None;
     let mut done = 0;
     for text in tokens.chunks(window) {
@@ -140,7 +147,14 @@ pub fn perplexity(
         for start in (0..text.len()).step_by(chunk) {
             let end = (start + chunk).min(text.len());
             let next = &text[start + 1..(end + 1).min(text.len())];
-            sums.add(pair.read(&text[start..end], next, options.mode));
+            let read = pair.read(&text[start..end], next, options.mode);
+            sums.add(read);
+            block.add(read);
+            // What is left over at the end is shorter, and counts in no block.
+            if block.count + 1 >= BLOCK {
+                block_differences.push((block.loss - block.loss_full) / block.count as f64);
+                block = Sums::default();
+            }
             progress(done + end);
         }
         done += text.len();
@@ -152,6 +166,7 @@ pub fn perplexity(
         tokens: sums.count,
         ppl: (sums.loss / count).exp(),
         ppl_full: (sums.loss_full / count).exp(),
+        block_differences,
         mean_kl: sums.divergence / count,
         top1_agreement: sums.agreed as f64 / count,
         bytes,

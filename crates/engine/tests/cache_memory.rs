@@ -55,6 +55,7 @@ fn saving(policy: &str, hidden: usize, layers: usize) -> (f64, f64) {
     let no_joint = || Err(EngineError::Request("no bases are needed".to_string()));
     let parts = PlanParts {
         lanes: &|| Arc::new(LaneTable::new(&rope)),
+        still: &|| Arc::new(LaneTable::new(&RopeTable::new(&[0.0; 32], 512))),
         bases: &no_bases,
         joint: &no_joint,
     };

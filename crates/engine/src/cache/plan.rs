@@ -56,6 +56,8 @@ pub struct Plan {
 pub struct PlanParts<'a> {
     /// Angles, laid out for rebuilding keys: of the model and not of a policy, and megabytes for a long context.
     pub lanes: &'a dyn Fn() -> Arc<LaneTable>,
+    /// The same with every angle zero, for keys that are rotated already.
+    pub still: &'a dyn Fn() -> Arc<LaneTable>,
     /// Bases of keys and values.
     pub bases: &'a dyn Fn() -> Result<Arc<Bases>, EngineError>,
     /// Joint bases of the input.
@@ -83,7 +85,7 @@ impl Plan {
         let input = shape.keeps_input();
         let layers: Vec<Keep> = match policy {
             CachePolicy::Full => Vec::new(),
-            CachePolicy::Kv(bits) => vec![
+            CachePolicy::Kv(bits) | CachePolicy::KvRotated(bits) => vec![
                 Keep::Pair {
                     bits,
                     latent: false
@@ -136,7 +138,10 @@ impl Plan {
             window,
             outlier: matches!(policy, CachePolicy::XQuant { outlier: true, .. }),
             accumulator: Bits::Half,
-            lanes: (parts.lanes)(),
+            lanes: match policy {
+                CachePolicy::KvRotated(_) => (parts.still)(),
+                _ => (parts.lanes)(),
+            },
             bases,
             joint,
             layers,
@@ -159,6 +164,11 @@ impl Plan {
     pub fn bases_bytes(&self) -> usize {
         self.bases.as_ref().map_or(0, |bases| bases.size_bytes())
             + self.joint.as_ref().map_or(0, |joint| joint.size_bytes())
+    }
+
+    /// Whether codes are made of keys that are rotated and have their bias.
+    pub(super) fn rotated_keys(&self) -> bool {
+        matches!(self.policy, CachePolicy::KvRotated(_))
     }
 
     /// Which values attention weighs in `layer`.

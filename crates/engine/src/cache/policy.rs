@@ -19,6 +19,9 @@ pub enum CachePolicy {
     /// Keys before rotation and without their bias per channel, values per token: KIVI's scheme with
     /// the keys that XQuant compares itself with (KIVI*, arXiv:2508.10395, section 4).
     Kv(Bits),
+    /// Keys as attention takes them, rotated and with their bias, per channel; values per token: KIVI's own scheme
+    /// (arXiv:2402.02750). A rival to measure against: rotation spreads a large bias over a channel's tokens.
+    KvRotated(Bits),
     /// The layer's normed input, or its latents where keys and values are narrower
     /// (XQuant, arXiv:2508.10395, sections 3.1 and 3.3.1).
     XQuant {
@@ -33,7 +36,10 @@ pub enum CachePolicy {
     XQuantCl(Bits),
 }
 
-/// The policies a user can name, all but those with the outlier channel.
+/// How the name of [`CachePolicy::KvRotated`] ends.
+const ROTATED: &str = "+bias";
+
+/// The policies a user can name, all but those with the outlier channel and the rivals for measurements.
 pub const POLICIES: [CachePolicy; 12] = [
     CachePolicy::Full,
     CachePolicy::Kv(Bits::Eight),
@@ -61,6 +67,7 @@ impl fmt::Display for CachePolicy {
         match self {
             CachePolicy::Full => write!(f, "full"),
             CachePolicy::Kv(bits) => write!(f, "kv{}", bits.count()),
+            CachePolicy::KvRotated(bits) => write!(f, "kv{}{ROTATED}", bits.count()),
             CachePolicy::XQuant { bits, outlier } => {
                 let option = if *outlier { "+outlier" } else { "" };
                 write!(f, "xquant{}{option}", bits.count())
@@ -74,6 +81,11 @@ impl FromStr for CachePolicy {
     type Err = String;
 
     fn from_str(name: &str) -> Result<CachePolicy, String> {
+        if let Some(plain) = name.strip_suffix(ROTATED)
+            && let Ok(CachePolicy::Kv(bits)) = plain.parse()
+        {
+            return Ok(CachePolicy::KvRotated(bits));
+        }
         let (plain, outlier) = match name.strip_suffix("+outlier") {
             Some(plain) => (plain, true),
             None => (name, false),
@@ -89,7 +101,7 @@ impl FromStr for CachePolicy {
             _ => {
                 let names: Vec<String> = POLICIES.iter().map(CachePolicy::to_string).collect();
                 Err(format!(
-                    "no cache policy is called {name:?}; there are auto, {}, and xquant4+outlier (or 3, 2)",
+                    "no cache policy is called {name:?}; there are auto, {}, xquant4+outlier (or 3, 2), and to compare with kv4+bias (or 8, 3, 2)",
                     names.join(", ")
                 ))
             }

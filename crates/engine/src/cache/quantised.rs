@@ -121,6 +121,7 @@ impl QuantisedCache {
                 let normed = &rows.normed[token * hidden..][..hidden];
                 put_row(&mut layer.source, slot, normed);
             } else {
+                let keys = if plan.rotated_keys() { &rotated } else { &keys };
                 put_row(&mut layer.source, slot, &keys[row]);
             }
         }

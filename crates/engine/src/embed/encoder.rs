@@ -16,7 +16,9 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use super::{Embedder, mean_direction};
 use crate::EngineError;
-use crate::kernels::{Form, Parts, QuantMatrix, matmul_many, parallel};
+use crate::kernels::{
+    Form, Mix, Parts, QuantMatrix, join_shares, matmul_many, parallel, power_sum,
+};
 
 /// Tokens of a text that are read: as long as the texts that the model was trained on.
 const MOST_TOKENS: usize = 256;
@@ -25,6 +27,8 @@ const BATCH_TOKENS: usize = 512;
 /// Numbers of a head, which the weights' shapes do not tell.
 const HEAD_WIDTH: usize = 32;
 const EPSILON: f32 = 1e-12;
+/// Columns of a vector of the kernels' products.
+const COLUMNS: usize = 16;
 /// Tokens whose rows one thread turns at a time.
 const ROWS_A_PIECE: usize = 16;
 
@@ -223,40 +227,54 @@ fn attention(
     texts: &[Range<usize>],
 ) -> Vec<f32> {
     let mut out = vec![0.0_f32; queries.len()];
-    let scale = 1.0 / (HEAD_WIDTH as f32).sqrt();
-    let rows = Parts::new(&mut out, width);
-    let text_of: Vec<&Range<usize>> = texts
-        .iter()
-        .flat_map(|text| text.clone().map(move |_| text))
-        .collect();
-    parallel(text_of.len(), |at| {
-        // SAFETY: each piece takes the row of its own token.
-        let row = unsafe { rows.part(at) };
-        let text = text_of[at];
-        let mut shares = vec![0.0_f32; text.len()];
-        for head in (0..width).step_by(HEAD_WIDTH) {
-            let query = &queries[at * width + head..][..HEAD_WIDTH];
-            let mut most = f32::NEG_INFINITY;
-            for (share, token) in shares.iter_mut().zip(text.clone()) {
-                let key = &keys[token * width + head..][..HEAD_WIDTH];
-                *share = query.iter().zip(key).map(|(q, k)| q * k).sum::<f32>() * scale;
-                most = most.max(*share);
-            }
-            let mut sum = 0.0;
-            for share in &mut shares {
-                *share = (*share - most).exp();
-                sum += *share;
-            }
-            let out = &mut row[head..head + HEAD_WIDTH];
-            for (share, token) in shares.iter().zip(text.clone()) {
-                let value = &values[token * width + head..][..HEAD_WIDTH];
-                for (out, value) in out.iter_mut().zip(value) {
-                    *out += share / sum * value;
-                }
+    for text in texts {
+        let heads = width / HEAD_WIDTH;
+        let mut by_head = vec![0.0_f32; text.len() * width];
+        let parts = Parts::new(&mut by_head, text.len() * HEAD_WIDTH);
+        parallel(heads, |head| {
+            let rows = |from: &[f32]| -> Vec<f32> {
+                text.clone()
+                    .flat_map(|at| &from[at * width + head * HEAD_WIDTH..][..HEAD_WIDTH])
+                    .copied()
+                    .collect()
+            };
+            // SAFETY: each piece takes the part of its own head.
+            let part = unsafe { parts.part(head) };
+            attend_head(&rows(queries), &rows(keys), &rows(values), part);
+        });
+        for (head, rows) in by_head.chunks_exact(text.len() * HEAD_WIDTH).enumerate() {
+            for (at, row) in text.clone().zip(rows.chunks_exact(HEAD_WIDTH)) {
+                out[at * width + head * HEAD_WIDTH..][..HEAD_WIDTH].copy_from_slice(row);
             }
         }
-    });
+    }
     out
+}
+
+/// `softmax(Q·Kᵀ/√d)·V` of one head of one text, rows of [`HEAD_WIDTH`] numbers.
+fn attend_head(queries: &[f32], keys: &[f32], values: &[f32], out: &mut [f32]) {
+    let tokens = queries.len() / HEAD_WIDTH;
+    // The kernels multiply whole vectors of columns; those beyond the text are never read.
+    let columns = tokens.next_multiple_of(COLUMNS);
+    // Scores in powers of two, as the kernels take them.
+    let scale = std::f32::consts::LOG2_E / (HEAD_WIDTH as f32).sqrt();
+    let mut transposed = vec![0.0_f32; HEAD_WIDTH * columns];
+    for (token, key) in keys.chunks_exact(HEAD_WIDTH).enumerate() {
+        for (channel, value) in key.iter().enumerate() {
+            transposed[channel * columns + token] = value * scale;
+        }
+    }
+    let mut scores = vec![0.0_f32; tokens * columns];
+    Mix::new(&transposed, HEAD_WIDTH, columns).apply(queries, 0..columns, &mut scores, columns);
+    let mut shares = vec![0.0_f32; tokens * tokens];
+    for (scores, shares) in scores
+        .chunks_exact(columns)
+        .zip(shares.chunks_exact_mut(tokens))
+    {
+        let (most, sum) = power_sum(&scores[..tokens]);
+        join_shares(shares, &scores[..tokens], most + sum.log2(), 1.0, true);
+    }
+    Mix::new(values, tokens, HEAD_WIDTH).apply(&shares, 0..HEAD_WIDTH, out, HEAD_WIDTH);
 }
 
 /// `x·Φ(x)`, by the error function itself as the model was trained.

@@ -4,7 +4,8 @@
 //! the two together tell; it stands beside the lexical rankers, not in their place. Of a long text the
 //! stretch that fits the question's words best is read. Must not know which encoder it asks.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use footnote_engine::Embedder;
 
@@ -15,15 +16,46 @@ use crate::AgentError;
 /// How much of a text is read, in characters: about what the encoder takes in.
 const READ_CHARS: usize = 1_000;
 
+/// Vectors kept, since many questions are asked of one document: 6 MB of them.
+const KEPT: usize = 4_096;
+
 /// A ranker by vectors.
 pub struct Dense {
     embedder: Arc<dyn Embedder>,
+    /// Vectors of texts read so far.
+    kept: Mutex<HashMap<String, Vec<f32>>>,
 }
 
 impl Dense {
     /// A ranker by the vectors of `embedder`.
     pub fn new(embedder: Arc<dyn Embedder>) -> Dense {
-        Dense { embedder }
+        Dense {
+            embedder,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Vectors of `texts`, read once each as long as they are kept.
+    fn vectors(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, AgentError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let unread: Vec<&str> = texts
+            .iter()
+            .map(String::as_str)
+            .filter(|text| !kept.contains_key(*text))
+            .collect();
+        if kept.len() + unread.len() > KEPT {
+            kept.clear();
+            drop(kept);
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            return Ok(self.embedder.embed(&texts)?);
+        }
+        for (text, vector) in unread.iter().zip(self.embedder.embed(&unread)?) {
+            kept.insert((*text).to_owned(), vector);
+        }
+        Ok(texts
+            .iter()
+            .filter_map(|text| kept.get(text).cloned())
+            .collect())
     }
 }
 
@@ -42,9 +74,8 @@ impl PassageRanker for Dense {
             .filter(|(_, text)| text.chars().any(char::is_alphanumeric))
             .collect();
         let asked = self.embedder.embed(&[question])?;
-        let texts_read: Vec<&str> = read.iter().map(|(_, text)| text.as_str()).collect();
-        let vectors = self.embedder.embed(&texts_read)?;
-        for ((at, _), vector) in read.iter().zip(vectors) {
+        let (places, read): (Vec<usize>, Vec<String>) = read.into_iter().unzip();
+        for (at, vector) in places.iter().zip(self.vectors(&read)?) {
             scores[*at] = asked
                 .iter()
                 .flatten()

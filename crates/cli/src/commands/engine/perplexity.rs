@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::{LoadedModel, Mode, PerplexityOptions, catalogue, perplexity};
+use footnote_eval::interval;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -47,6 +48,13 @@ pub fn run(args: &PerplexityArgs, context: &Context) -> anyhow::Result<Outcome> 
     })?;
     bar.finish_and_clear();
     let policy = chosen.policy.to_string();
+    // Blocks of neighbouring positions are drawn together: what stands side by side is not independent.
+    let change = (report.block_differences.len() > 1).then(|| {
+        let unnamed = vec![None; report.block_differences.len()];
+        interval(&report.block_differences, &unnamed)
+            .ci95
+            .map(|difference| difference.exp_m1())
+    });
     if args.json {
         output.json(&json!({
             "model": args.model,
@@ -59,6 +67,8 @@ pub fn run(args: &PerplexityArgs, context: &Context) -> anyhow::Result<Outcome> 
             "tokens": report.tokens,
             "ppl": report.ppl,
             "ppl_full": report.ppl_full,
+            "ppl_change": report.ppl / report.ppl_full - 1.0,
+            "ppl_change_ci95": change,
             "mean_kl": report.mean_kl,
             "top1_agreement": report.top1_agreement,
             "cache_bytes_per_token": report.bytes_per_token(),
@@ -74,11 +84,16 @@ pub fn run(args: &PerplexityArgs, context: &Context) -> anyhow::Result<Outcome> 
         }))?;
     } else {
         output.line(&format!(
-            "{}, cache {policy}: perplexity {:.4} (full {:.4}), mean KL {:.6}, top-1 agreement {:.2} %, {:.0} bytes a token \
+            "{}, cache {policy}: perplexity {:.4} (full {:.4}{}), mean KL {:.6}, top-1 agreement {:.2} %, {:.0} bytes a token \
              (full {}), {} positions in {:.1} s",
             args.model,
             report.ppl,
             report.ppl_full,
+            change.map_or_else(String::new, |[low, high]| format!(
+                "; {:+.2} % to {:+.2} %",
+                100.0 * low,
+                100.0 * high
+            )),
             report.mean_kl,
             100.0 * report.top1_agreement,
             report.bytes_per_token(),

@@ -113,7 +113,7 @@ impl QuantisedCache {
                     codes: keys,
                     first_channel: first_channel.as_deref(),
                     basis,
-                    bias: view.key.bias,
+                    bias: view.key.bias.filter(|_| !plan.rotated_keys()),
                     norm: view
                         .key_norm
                         .filter(|_| latent)

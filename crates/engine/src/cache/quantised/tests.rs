@@ -106,9 +106,10 @@ fn models() -> [(&'static str, Decoder); 5] {
     ]
 }
 
-fn policies(bits: Bits) -> [CachePolicy; 3] {
+fn policies(bits: Bits) -> [CachePolicy; 4] {
     [
         CachePolicy::Kv(bits),
+        CachePolicy::KvRotated(bits),
         CachePolicy::XQuant {
             bits,
             outlier: false,
@@ -366,6 +367,7 @@ fn the_closed_loop_does_not_drift() {
     let no_joint = || unreachable!("no bases are needed where the input is kept");
     let parts = super::super::PlanParts {
         lanes: &|| Arc::new(LaneTable::new(&rope)),
+        still: &|| Arc::new(LaneTable::new(&RopeTable::new(&[0.0; 16], 256))),
         bases: &none,
         joint: &no_joint,
     };
