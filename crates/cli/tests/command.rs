@@ -541,6 +541,70 @@ fn hidden_sentences_are_looked_for_in_what_stays() {
     needle("speckv:300").code(2).says("specpc:300");
 }
 
+/// A long prompt whose code stands at its beginning, answered from so many pairs a head.
+#[test]
+fn pairs_of_the_targets_cache_are_let_go_of() {
+    let model = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let footnote = Footnote::new();
+    let straw =
+        "Depreciation is charged on a straight-line basis over the useful life of the plant. ";
+    let prompt = format!(
+        "{}The vault code of Foxholt is 48213. {}\nThe vault code of Foxholt is",
+        straw.repeat(4),
+        straw.repeat(40)
+    );
+    let path = footnote.write("long.txt", prompt.as_bytes());
+    let run = |policy: &str, more: &[&str]| {
+        let (model, path) = (text(&model), text(&path));
+        let mut arguments = vec![
+            "engine",
+            "generate",
+            "--model",
+            &model,
+            "--draft",
+            &model,
+            "--prompt-file",
+            &path,
+            "--max-tokens",
+            "6",
+            "--compress",
+            policy,
+            "--json",
+        ];
+        arguments.extend(more);
+        footnote.run(&arguments)
+    };
+    let dense = run("none", &[]).code(0).json();
+    let whole = dense["tokens_in"].as_u64().unwrap();
+    assert!(whole > 600, "{dense}");
+    let said = dense["text"].as_str().unwrap();
+    for policy in ["speckv:256", "speckv-pc:256"] {
+        let pruned = run(policy, &[]).code(0).json();
+        assert_eq!(pruned["tokens_in"], whole, "{policy}");
+        // The pairs, and the prompt's last token.
+        assert_eq!(pruned["tokens_kept"], 257, "{policy}");
+        assert!(
+            pruned["cache"]["bytes"].as_u64() < dense["cache"]["bytes"].as_u64(),
+            "{pruned}"
+        );
+        assert_eq!(
+            pruned["text"].as_str().unwrap(),
+            said,
+            "{policy}: the code's pairs stay"
+        );
+    }
+    // A budget that holds the whole prompt lets go of nothing.
+    let roomy = run("speckv:4000", &[]).code(0).json();
+    assert_eq!(
+        (&roomy["tokens_kept"], &roomy["text"]),
+        (&dense["tokens_in"], &dense["text"])
+    );
+    run("speckv:256", &["--cache", "kv4"])
+        .code(1)
+        .says("use the cache `full`");
+    run("speckv:20", &[]).code(1).says("last 32 tokens");
+}
+
 #[test]
 fn heads_that_keep_evidence_are_found_and_used() {
     let model = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");

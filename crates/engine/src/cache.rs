@@ -150,6 +150,28 @@ impl Cache {
         }
     }
 
+    /// Position of the next token: as many as it holds, and those that were read and let go.
+    pub fn position(&self) -> usize {
+        match self {
+            Cache::Full(cache) => cache.len() + cache.skipped(),
+            Cache::Quantised(cache) => cache.len(),
+        }
+    }
+
+    /// Whether it holds fewer tokens than were read, so that it is no prefix of another prompt.
+    pub fn is_pruned(&self) -> bool {
+        self.position() > self.len()
+    }
+
+    /// A full cache of the chosen positions only, `[layer][KV head]` of as many each, rising; `next` is the position of
+    /// what is read after them. Nothing for a quantised cache, whose codes are of whole groups.
+    pub(crate) fn pruned(&self, chosen: &[Vec<Vec<usize>>], next: usize) -> Option<Cache> {
+        match self {
+            Cache::Full(cache) => Some(Cache::Full(cache.pruned(chosen, next))),
+            Cache::Quantised(_) => None,
+        }
+    }
+
     /// Bytes that one token would take in a full cache.
     pub fn full_bytes_per_token(&self) -> usize {
         match self {

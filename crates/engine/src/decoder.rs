@@ -4,6 +4,7 @@
 //! sequence's own cache. So several sequences that each add one token read the weights once. This
 //! module must not know tokenizers, requests or schedules.
 
+mod pruned;
 mod tapped;
 
 use std::ops::Range;
@@ -228,7 +229,7 @@ impl Decoder {
         let tokens: usize = steps.iter().map(|step| step.tokens.len()).sum();
         let positions: Vec<usize> = steps
             .iter()
-            .flat_map(|step| step.cache.len()..step.cache.len() + step.tokens.len())
+            .flat_map(|step| step.cache.position()..step.cache.position() + step.tokens.len())
             .collect();
         let runs = runs(steps);
         scratch.resize(tokens, config);

@@ -2,6 +2,9 @@
 //!
 //! A block holds all layers of [`BLOCK`] positions. Blocks are counted references: a fork costs
 //! nothing, and the first write to a shared block copies that block only.
+//!
+//! A pruned cache holds fewer pairs than were read, each KV head its own: what follows is written after
+//! them and rotated by its true position.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::sync::Arc;
 use half::f16;
 
 use super::{CacheShape, LayerRows, Rotation};
-use crate::kernels::{KvBlock, OnlineAttention, put_key, put_value, rope};
+use crate::kernels::{KvBlock, OnlineAttention, move_pair, put_key, put_value, rope};
 
 /// Positions of a block: long enough that attention works in large pieces, short enough that a
 /// fork's copy and a short prompt's unused rest stay at a few megabytes.
@@ -21,6 +24,8 @@ pub struct FullCache {
     shape: CacheShape,
     blocks: Vec<Arc<Block>>,
     len: usize,
+    /// Positions that were read and are not held.
+    skipped: usize,
 }
 
 #[derive(Clone)]
@@ -38,7 +43,62 @@ impl FullCache {
             shape,
             blocks: Vec::new(),
             len: 0,
+            skipped: 0,
         }
+    }
+
+    /// A cache of the chosen positions only, `[layer][KV head]` of as many each, rising; `next` is the position of what
+    /// is read after them.
+    ///
+    /// # Panics
+    /// Where a position is not held, or heads keep different numbers.
+    pub(super) fn pruned(&self, chosen: &[Vec<Vec<usize>>], next: usize) -> FullCache {
+        let heads = self.shape.heads;
+        let count = chosen
+            .first()
+            .and_then(|heads| heads.first())
+            .map_or(0, Vec::len);
+        let layer_len = self.layer_len();
+        let empty = Block {
+            keys: vec![f16::ZERO; layer_len * self.shape.layers],
+            values: vec![f16::ZERO; layer_len * self.shape.layers],
+        };
+        let mut blocks = vec![empty; count.div_ceil(BLOCK)];
+        for (layer, kept) in chosen.iter().enumerate() {
+            let layer = layer * layer_len..(layer + 1) * layer_len;
+            for (head, positions) in kept.iter().enumerate() {
+                assert_eq!(positions.len(), count, "positions of a head");
+                for (to, from) in positions.iter().enumerate() {
+                    let source = &self.blocks[from / BLOCK];
+                    let target = &mut blocks[to / BLOCK];
+                    move_pair(
+                        &heads,
+                        BLOCK,
+                        head,
+                        (
+                            &source.keys[layer.clone()],
+                            &source.values[layer.clone()],
+                            from % BLOCK,
+                        ),
+                        (
+                            &mut target.keys[layer.clone()],
+                            &mut target.values[layer.clone()],
+                            to % BLOCK,
+                        ),
+                    );
+                }
+            }
+        }
+        FullCache {
+            shape: self.shape,
+            blocks: blocks.into_iter().map(Arc::new).collect(),
+            len: count,
+            skipped: next - count,
+        }
+    }
+
+    pub(super) fn skipped(&self) -> usize {
+        self.skipped
     }
 
     pub(super) fn len(&self) -> usize {
@@ -58,7 +118,8 @@ impl FullCache {
         let heads = self.shape.heads;
         let width = heads.kv_heads * heads.head_dim;
         let tokens = rows.keys.len() / width;
-        let positions: Vec<usize> = (self.len..self.len + tokens).collect();
+        let slots: Vec<usize> = (self.len..self.len + tokens).collect();
+        let positions: Vec<usize> = slots.iter().map(|slot| slot + self.skipped).collect();
         let mut rotated = rows.keys.to_vec();
         rope(
             &mut rotated,
@@ -77,13 +138,13 @@ impl FullCache {
             }));
         }
         let layer = layer * layer_len..(layer + 1) * layer_len;
-        for ((position, key), value) in positions
+        for ((slot, key), value) in slots
             .iter()
             .zip(rotated.chunks_exact(width))
             .zip(rows.values.chunks_exact(width))
         {
-            let block = Arc::make_mut(&mut self.blocks[position / BLOCK]);
-            let slot = position % BLOCK;
+            let block = Arc::make_mut(&mut self.blocks[slot / BLOCK]);
+            let slot = slot % BLOCK;
             put_key(&mut block.keys[layer.clone()], &heads, BLOCK, slot, key);
             put_value(&mut block.values[layer.clone()], &heads, BLOCK, slot, value);
         }

@@ -14,19 +14,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use policy::CompressionPolicy;
-pub use select::{Selection, select};
+pub use select::{PairSelection, Selection, choose_pairs, select};
 
 use crate::EngineError;
+use crate::cache::Cache;
 use crate::config::Family;
-use crate::decoder::Decoder;
-use crate::sampling::Random;
+use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
+use crate::sampling::{Random, greedy};
 use crate::tap::{Heads, Reduce, Tap, TapConfig};
 use crate::tokenizer::Tokenizer;
 
 /// Last tokens that always stay, whose attention is read (section 4.2 of the release's settings).
 pub const WINDOW: usize = 64;
+/// Tokens that a draft reads in one pass.
+const READ_TOKENS: usize = 512;
 /// First layer whose attention counts.
 const FIRST_LAYER: usize = 8;
+/// Last positions of which SpecKV always keeps the pairs, and whose attention counts beside the lookahead's.
+pub const PAIR_WINDOW: usize = 32;
+/// SpecKV's pool.
+pub const PAIR_KERNEL: usize = 7;
+/// Tokens that a draft writes ahead for SpecKV. The paper goes to the answer's whole length; the release's cascade
+/// writes 8 to 20.
+pub const LOOKAHEAD: usize = 16;
+/// Tokens that the cascade's first stage keeps.
+pub const PC_TOKENS: usize = 2_048;
 /// Tokens of a chunk of the rivals.
 const CHUNK: usize = 64;
 
@@ -64,6 +76,61 @@ impl Draft {
     /// Longest prompt it reads, in tokens.
     pub fn context(&self) -> usize {
         self.decoder.context()
+    }
+
+    /// What the draft would write after `tokens`, greedily: at most `most` tokens, none after an end.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLong`] where it cannot read so much.
+    pub fn lookahead(
+        &self,
+        tokens: &[u32],
+        most: usize,
+        ends: &[u32],
+    ) -> Result<Vec<u32>, EngineError> {
+        if tokens.len() + most > self.context() {
+            return Err(EngineError::TooLong {
+                tokens: tokens.len() + most,
+                limit: self.context(),
+                mend: "the draft model cannot read so long a prompt".to_string(),
+            });
+        }
+        let mut cache = self.decoder.full_cache();
+        let mut scratch = Scratch::default();
+        let mut written: Vec<u32> = Vec::new();
+        let mut rows = Vec::new();
+        for chunk in tokens.chunks(READ_TOKENS) {
+            rows = self.read(chunk, Origin::Prompt, &mut cache, &mut scratch)?;
+        }
+        while written.len() < most {
+            let logits = self.decoder.logits(&rows);
+            let Some(token) = greedy(&logits).filter(|token| !ends.contains(token)) else {
+                break;
+            };
+            written.push(token);
+            if written.len() < most {
+                rows = self.read(&[token], Origin::Written, &mut cache, &mut scratch)?;
+            }
+        }
+        Ok(written)
+    }
+
+    /// The last token's row.
+    fn read(
+        &self,
+        tokens: &[u32],
+        origin: Origin,
+        cache: &mut Cache,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<f32>, EngineError> {
+        let mut steps = [Step {
+            tokens,
+            origin,
+            cache,
+            outputs: Outputs::Last,
+        }];
+        let rows = self.decoder.forward(&mut steps, scratch, &|| true);
+        rows.ok_or(EngineError::Stopped)
     }
 
     /// Importance of every token by the policy's heads.
@@ -134,7 +201,13 @@ pub fn compress(
     let kept = match policy.budget() {
         None => whole(),
         Some(budget) if tokens.len() <= budget => whole(),
+        // Tokens stay; pairs are chosen when the target reads them.
+        Some(_) if matches!(policy, CompressionPolicy::SpecKv(_)) => whole(),
         Some(budget) => {
+            let budget = match policy {
+                CompressionPolicy::SpecKvPc(pairs) => PC_TOKENS.max(2 * pairs),
+                _ => budget,
+            };
             let mut selection = Selection {
                 budget,
                 window: WINDOW,
@@ -142,7 +215,9 @@ pub fn compress(
                 neighbours: 1,
             };
             let scores = match policy {
-                CompressionPolicy::SpecPc(_) | CompressionPolicy::SpecPcHeads(_) => {
+                CompressionPolicy::SpecPc(_)
+                | CompressionPolicy::SpecPcHeads(_)
+                | CompressionPolicy::SpecKvPc(_) => {
                     let draft = draft.ok_or_else(|| {
                         EngineError::Request(format!(
                             "{policy} needs a draft model of the same vocabulary (--draft)"

@@ -18,6 +18,10 @@ pub enum CompressionPolicy {
     SpecPc(usize),
     /// SpecPC by the draft's heads that best find evidence.
     SpecPcHeads(usize),
+    /// SpecKV: the target reads all and keeps the pairs that a draft's continuation attends to, so many a KV head.
+    SpecKv(usize),
+    /// SpecPC to [`PC_TOKENS`](super::PC_TOKENS), then SpecKV.
+    SpecKvPc(usize),
     /// The chunks with the best BM25 score for the prompt's end: a rival.
     Bm25(usize),
     /// The start and the end: a rival.
@@ -33,6 +37,8 @@ impl CompressionPolicy {
             CompressionPolicy::None => None,
             CompressionPolicy::SpecPc(budget)
             | CompressionPolicy::SpecPcHeads(budget)
+            | CompressionPolicy::SpecKv(budget)
+            | CompressionPolicy::SpecKvPc(budget)
             | CompressionPolicy::Bm25(budget)
             | CompressionPolicy::Truncate(budget)
             | CompressionPolicy::Random(budget) => Some(budget),
@@ -43,8 +49,19 @@ impl CompressionPolicy {
     pub fn needs_draft(self) -> bool {
         matches!(
             self,
-            CompressionPolicy::SpecPc(_) | CompressionPolicy::SpecPcHeads(_)
+            CompressionPolicy::SpecPc(_)
+                | CompressionPolicy::SpecPcHeads(_)
+                | CompressionPolicy::SpecKv(_)
+                | CompressionPolicy::SpecKvPc(_)
         )
+    }
+
+    /// How many pairs every KV head keeps, where the target's cache is pruned.
+    pub fn pairs(self) -> Option<usize> {
+        match self {
+            CompressionPolicy::SpecKv(budget) | CompressionPolicy::SpecKvPc(budget) => Some(budget),
+            _ => None,
+        }
     }
 }
 
@@ -54,6 +71,8 @@ impl fmt::Display for CompressionPolicy {
             CompressionPolicy::None => return f.write_str("none"),
             CompressionPolicy::SpecPc(_) => "specpc",
             CompressionPolicy::SpecPcHeads(_) => "specpc-heads",
+            CompressionPolicy::SpecKv(_) => "speckv",
+            CompressionPolicy::SpecKvPc(_) => "speckv-pc",
             CompressionPolicy::Bm25(_) => "bm25",
             CompressionPolicy::Truncate(_) => "truncate",
             CompressionPolicy::Random(_) => "random",
@@ -85,8 +104,8 @@ impl FromStr for CompressionPolicy {
         }
         let refuse = || {
             format!(
-                "no compression policy is called {name:?}; there are none, specpc:C, specpc-heads:C, bm25:C, truncate:C \
-                 and random:C, where C is how many tokens stay"
+                "no compression policy is called {name:?}; there are none, specpc:C, specpc-heads:C, speckv:C, speckv-pc:C, \
+                 bm25:C, truncate:C and random:C, where C is how many tokens stay"
             )
         };
         let (kind, budget) = name.split_once(':').ok_or_else(refuse)?;
@@ -101,10 +120,8 @@ impl FromStr for CompressionPolicy {
             "bm25" => Ok(CompressionPolicy::Bm25(budget)),
             "truncate" => Ok(CompressionPolicy::Truncate(budget)),
             "random" => Ok(CompressionPolicy::Random(budget)),
-            "speckv" | "speckv-pc" => Err(format!(
-                "{kind} drops keys and values inside the target's cache, which this engine does not do yet; \
-                 specpc:{budget} shortens the prompt itself"
-            )),
+            "speckv" => Ok(CompressionPolicy::SpecKv(budget)),
+            "speckv-pc" => Ok(CompressionPolicy::SpecKvPc(budget)),
             _ => Err(refuse()),
         }
     }
@@ -120,6 +137,8 @@ mod tests {
             "none",
             "specpc:1024",
             "specpc-heads:2048",
+            "speckv:256",
+            "speckv-pc:512",
             "bm25:512",
             "truncate:64",
             "random:9",
@@ -131,7 +150,6 @@ mod tests {
             ("specpc", "C is how many"),
             ("specpc:0", "C is how many"),
             ("specpc:-1", "C is how many"),
-            ("speckv:256", "specpc:256"),
             ("zip:100", "truncate:C"),
         ] {
             let error = wrong.parse::<CompressionPolicy>().unwrap_err();

@@ -36,19 +36,8 @@ pub fn select(
         return Ok((0..tokens).collect());
     }
     let window = selection.window.min(tokens);
-    let mut kept = vec![false; tokens];
-    kept[tokens - window..].fill(true);
-    for range in protected {
-        kept[range.start.min(tokens)..range.end.min(tokens)].fill(true);
-    }
-    let mut count = kept.iter().filter(|kept| **kept).count();
-    if count > selection.budget {
-        return Err(EngineError::Request(format!(
-            "a budget of {} tokens does not hold the {window} last tokens and what is protected ({count} in all); \
-             ask for more, or protect less",
-            selection.budget
-        )));
-    }
+    let mut kept = must_stay(tokens, window, protected);
+    let mut count = room_for(&kept, selection.budget, window)?;
     let pooled = max_pool(scores, selection.kernel.max(1));
     let mut order: Vec<usize> = (0..tokens).collect();
     order.sort_by(|a, b| pooled[*b].total_cmp(&pooled[*a]).then(a.cmp(b)));
@@ -70,6 +59,69 @@ pub fn select(
         }
     }
     Ok((0..tokens).filter(|at| kept[*at]).collect())
+}
+
+/// How the pairs of one KV head are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairSelection {
+    /// Pairs that stay.
+    pub budget: usize,
+    /// Last positions that always stay.
+    pub window: usize,
+    /// Width of the max-pool, odd.
+    pub kernel: usize,
+}
+
+/// The positions whose pairs stay, rising: the last ones, the protected ones, and those of the best pooled scores;
+/// equal scores go by position.
+///
+/// # Errors
+/// [`EngineError::Request`] where the budget does not hold the last and the protected positions.
+pub fn choose_pairs(
+    scores: &[f32],
+    selection: &PairSelection,
+    protected: &[Range<usize>],
+) -> Result<Vec<usize>, EngineError> {
+    let positions = scores.len();
+    if positions <= selection.budget {
+        return Ok((0..positions).collect());
+    }
+    let mut kept = must_stay(positions, selection.window, protected);
+    let mut count = room_for(&kept, selection.budget, selection.window)?;
+    let pooled = max_pool(scores, selection.kernel.max(1));
+    let mut order: Vec<usize> = (0..positions).filter(|at| !kept[*at]).collect();
+    order.sort_by(|a, b| pooled[*b].total_cmp(&pooled[*a]).then(a.cmp(b)));
+    // Every head keeps as many: a layer's heads stand side by side in blocks.
+    for at in order {
+        if count == selection.budget {
+            break;
+        }
+        kept[at] = true;
+        count += 1;
+    }
+    Ok((0..positions).filter(|at| kept[*at]).collect())
+}
+
+/// The last `window` positions and the protected ones.
+fn must_stay(positions: usize, window: usize, protected: &[Range<usize>]) -> Vec<bool> {
+    let mut kept = vec![false; positions];
+    kept[positions - window.min(positions)..].fill(true);
+    for range in protected {
+        kept[range.start.min(positions)..range.end.min(positions)].fill(true);
+    }
+    kept
+}
+
+/// How many must stay, where the budget holds them.
+fn room_for(kept: &[bool], budget: usize, window: usize) -> Result<usize, EngineError> {
+    let count = kept.iter().filter(|kept| **kept).count();
+    if count > budget {
+        return Err(EngineError::Request(format!(
+            "a budget of {budget} tokens does not hold the {window} last tokens and what is protected ({count} in all); \
+             ask for more, or protect less"
+        )));
+    }
+    Ok(count)
 }
 
 /// The largest of each position's neighbourhood, zeros beyond the ends.
@@ -107,6 +159,33 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn every_head_keeps_as_many_pairs_and_the_best() {
+        let mut scores = vec![0.0; 100];
+        (scores[10], scores[40], scores[97]) = (0.5, 0.9, 0.95);
+        let selection = PairSelection {
+            budget: 20,
+            window: 8,
+            kernel: 7,
+        };
+        let kept = choose_pairs(&scores, &selection, &[2..4]).unwrap();
+        let mut want: Vec<usize> = (92..100).chain(2..4).chain(37..44).collect();
+        // The pool of 97 begins at 94, within the window; then comes the peak at 10, from its left.
+        want.extend([7, 8, 9]);
+        want.sort_unstable();
+        assert_eq!(kept, want);
+        assert_eq!(
+            choose_pairs(&[0.0; 100], &selection, &[]).unwrap().len(),
+            20
+        );
+        assert_eq!(
+            choose_pairs(&scores[..20], &selection, &[]).unwrap().len(),
+            20
+        );
+        let error = choose_pairs(&scores, &selection, &[0..50]).unwrap_err();
+        assert!(error.to_string().contains("58 in all"), "{error}");
+    }
 
     fn plain_pool(scores: &[f32], kernel: usize) -> Vec<f32> {
         let (left, right) = ((kernel - 1) / 2, kernel / 2);

@@ -62,7 +62,7 @@ impl Decoder {
         Ok(taps)
     }
 
-    fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
+    pub(super) fn check_length(&self, tokens: usize) -> Result<(), EngineError> {
         if tokens > self.context() {
             return Err(EngineError::TooLong {
                 tokens,
@@ -80,7 +80,7 @@ impl Decoder {
         })
     }
 
-    fn read_tapped(
+    pub(super) fn read_tapped(
         &self,
         tokens: &[u32],
         layers: usize,

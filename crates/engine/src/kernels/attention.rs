@@ -129,6 +129,28 @@ pub fn put_value(values: &mut [f16], shape: &HeadShape, capacity: usize, slot: u
     }
 }
 
+/// Copies one KV head's key and value from a slot of one block to a slot of another of the same capacity.
+///
+/// # Panics
+/// When a slice is not of that shape.
+pub fn move_pair(
+    shape: &HeadShape,
+    capacity: usize,
+    head: usize,
+    (from_keys, from_values, from): (&[f16], &[f16], usize),
+    (to_keys, to_values, to): (&mut [f16], &mut [f16], usize),
+) {
+    assert!(from < capacity && to < capacity && head < shape.kv_heads);
+    let dim = shape.head_dim;
+    let run =
+        |slot: usize| (head * capacity + slot / KEY_LANES * KEY_LANES) * dim + slot % KEY_LANES;
+    for i in 0..dim {
+        to_keys[run(to) + i * KEY_LANES] = from_keys[run(from) + i * KEY_LANES];
+    }
+    let row = |slot: usize| (head * capacity + slot) * dim;
+    to_values[row(to)..][..dim].copy_from_slice(&from_values[row(from)..][..dim]);
+}
+
 fn check_put(cache: &[f16], shape: &HeadShape, capacity: usize, slot: usize, row: &[f32]) {
     assert!(capacity.is_multiple_of(KEY_LANES), "capacity {capacity}");
     assert_eq!(cache.len(), shape.kv_len(capacity), "length of the cache");

@@ -24,7 +24,8 @@ mod tests;
 mod tiles;
 
 pub use attention::{
-    HeadShape, KEY_LANES, KvBlock, OnlineAttention, Values, attention, put_key, put_value,
+    HeadShape, KEY_LANES, KvBlock, OnlineAttention, Values, attention, move_pair, put_key,
+    put_value,
 };
 pub use codes::{Bits, CodeRows, group_of};
 pub use isa::Isa;

@@ -13,13 +13,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use queue::Queue;
 use scheduler::{Limits, Scheduler, Told};
 use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 
 use crate::attention::{self, Attention, AttentionRequest};
-use crate::cache::{CacheChoice, CachePolicy, Chosen, Plan, Window};
+use crate::cache::{Cache, CacheChoice, CachePolicy, Chosen, Plan, Window};
 use crate::chat::ChatTemplate;
 use crate::compress::{self, Draft};
 use crate::config::ModelConfig;
@@ -123,6 +124,17 @@ impl LoadedModel {
     }
 }
 
+/// A prompt after compression.
+struct Shortened {
+    tokens: Vec<u32>,
+    /// A cache that holds the start of the tokens, where pairs were chosen.
+    begun: Option<Cache>,
+    /// How many tokens there were.
+    whole: usize,
+    /// Milliseconds that it took.
+    ms: f64,
+}
+
 /// A model that runs in this process.
 pub struct LocalModel {
     name: String,
@@ -223,12 +235,16 @@ impl LocalModel {
         Ok(self)
     }
 
-    /// The prompt's tokens after compression, how many there were, and how long it took.
-    fn shortened(&self, request: &GenerateRequest) -> Result<(Vec<u32>, usize, f64), EngineError> {
+    /// The prompt after compression.
+    fn shortened(&self, request: &GenerateRequest) -> Result<Shortened, EngineError> {
         let Some(budget) = request.compress.budget() else {
-            let prompt = self.prompt_tokens(&request.prompt)?;
-            let count = prompt.len();
-            return Ok((prompt, count, 0.0));
+            let tokens = self.prompt_tokens(&request.prompt)?;
+            return Ok(Shortened {
+                whole: tokens.len(),
+                tokens,
+                begun: None,
+                ms: 0.0,
+            });
         };
         if budget >= self.context_tokens() {
             return Err(EngineError::TooLong {
@@ -251,8 +267,62 @@ impl LocalModel {
             self.draft.as_ref(),
             &protected,
         )?;
-        let kept = short.kept.iter().map(|at| prompt[*at]).collect();
-        Ok((kept, prompt.len(), short.ms))
+        let tokens: Vec<u32> = short.kept.iter().map(|at| prompt[*at]).collect();
+        let mut shortened = Shortened {
+            whole: prompt.len(),
+            tokens,
+            begun: None,
+            ms: short.ms,
+        };
+        if let Some(pairs) = request
+            .compress
+            .pairs()
+            .filter(|pairs| shortened.tokens.len() > *pairs)
+        {
+            let started = Instant::now();
+            shortened.begun = Some(self.pruned(request, &shortened.tokens, pairs)?);
+            shortened.ms += started.elapsed().as_secs_f64() * 1e3;
+        }
+        Ok(shortened)
+    }
+
+    /// SpecKV: a cache of `pairs` pairs a KV head, ready for the last of `tokens`. Reads on the calling thread.
+    fn pruned(
+        &self,
+        request: &GenerateRequest,
+        tokens: &[u32],
+        pairs: usize,
+    ) -> Result<Cache, EngineError> {
+        let policy = request.compress;
+        let Some(draft) = &self.draft else {
+            return Err(EngineError::Request(format!(
+                "{policy} needs a draft model of the same vocabulary (--draft)"
+            )));
+        };
+        let cache = self.chosen_cache(request.cache).policy;
+        if cache != CachePolicy::Full {
+            return Err(EngineError::Request(format!(
+                "{policy} chooses keys and values one by one, and {cache} keeps them in groups; use the cache `full`, or \
+                 specpc with {cache}"
+            )));
+        }
+        if pairs <= compress::PAIR_WINDOW {
+            return Err(EngineError::Request(format!(
+                "{policy} always keeps the last {} tokens; ask for more than that",
+                compress::PAIR_WINDOW
+            )));
+        }
+        let most = compress::LOOKAHEAD.min(request.max_tokens);
+        let lookahead = draft.lookahead(tokens, most, self.tokenizer.end_tokens())?;
+        // What is protected may have moved: it is looked for where it stands now.
+        let protected = compress::ranges_of(tokens, &self.tokenizer, &request.protect);
+        let selection = compress::PairSelection {
+            budget: pairs,
+            window: compress::PAIR_WINDOW,
+            kernel: compress::PAIR_KERNEL,
+        };
+        self.decoder
+            .read_pruned(tokens, &lookahead, &selection, &protected)
     }
 
     /// The cache policy of a request that asks for `choice`, or says nothing, and why it is that one.
@@ -384,7 +454,7 @@ impl LanguageModel for LocalModel {
                 "max_tokens is 0; ask for at least 1".to_string(),
             ));
         }
-        let (prompt, whole_prompt, compress_ms) = self.shortened(&request)?;
+        let short = self.shortened(&request)?;
         let max_tokens = request.max_tokens.min(self.context_tokens());
         let grammar = match &request.grammar {
             Some(grammar) => Some(self.grammars.start(grammar)?),
@@ -394,7 +464,8 @@ impl LanguageModel for LocalModel {
         // slow reader.
         let (sender, receiver) = tokio::sync::mpsc::channel(max_tokens + 2);
         self.queue.submit(Job {
-            prompt,
+            prompt: short.tokens,
+            begun: short.begun,
             plan: self.plan(request.cache)?,
             work: Work::Write(Box::new(Writing::new(WritingParts {
                 sender,
@@ -403,8 +474,8 @@ impl LanguageModel for LocalModel {
                 grammar,
                 stops: StopStream::new(&request.stop),
                 max_tokens,
-                whole_prompt,
-                compress_ms,
+                whole_prompt: short.whole,
+                compress_ms: short.ms,
                 context: self.context_tokens(),
             }))),
         })?;
@@ -428,6 +499,7 @@ impl LanguageModel for LocalModel {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.queue.submit(Job {
             prompt,
+            begun: None,
             plan: self.plan(None)?,
             work: Work::Score(Scoring::new(continuations, Reply::new(sender))),
         })?;

@@ -57,7 +57,8 @@ impl PrefixStore {
     pub(super) fn keep(&mut self, tokens: Vec<u32>, mut cache: Cache) {
         cache.rest();
         let policy = cache.policy();
-        if tokens.len() < SHORTEST_REUSE || self.limit_bytes == 0 {
+        // What was let go of is missing to every other prompt.
+        if tokens.len() < SHORTEST_REUSE || self.limit_bytes == 0 || cache.is_pruned() {
             return;
         }
         debug_assert_eq!(tokens.len(), cache.len(), "one token a cached position");

@@ -109,12 +109,15 @@ impl Scheduler {
         !self.queue.is_closed()
     }
 
-    fn start(&mut self, job: Job) {
+    fn start(&mut self, mut job: Job) {
         let plan = job.plan.clone();
         let policy = plan
             .as_ref()
             .map_or(CachePolicy::Full, |plan| plan.policy());
-        let kept = self.kept.find(&job.prompt, policy);
+        let kept = match job.begun.take() {
+            Some(begun) => Some(begun),
+            None => self.kept.find(&job.prompt, policy),
+        };
         let sequence = Sequence::start(job, kept, || match plan {
             None => self.decoder.full_cache(),
             Some(plan) => Cache::quantised(plan),

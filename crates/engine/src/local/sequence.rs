@@ -22,6 +22,8 @@ const SCORING_LANES: usize = 16;
 pub(super) struct Job {
     /// What the model reads; not empty.
     pub(super) prompt: Vec<u32>,
+    /// A cache that holds the start of the prompt already.
+    pub(super) begun: Option<Cache>,
     /// How its cache is kept; none is a full one.
     pub(super) plan: Option<Arc<Plan>>,
     /// What for.
@@ -99,11 +101,11 @@ impl Sequence {
         if let Work::Write(writing) = &mut job.work {
             writing.started = Instant::now();
             writing.usage.tokens_in = writing.whole_prompt;
-            writing.usage.tokens_kept = job.prompt.len();
+            writing.usage.tokens_kept = job.prompt.len() - (cache.position() - cache.len());
             writing.usage.compress_ms = writing.compress_ms;
-            writing.prompt_read = job.prompt.len() - cache.len();
+            writing.prompt_read = job.prompt.len() - cache.position();
         }
-        let pending = job.prompt.split_off(cache.len());
+        let pending = job.prompt.split_off(cache.position());
         Sequence {
             lanes: vec![Lane {
                 cache,
@@ -372,7 +374,7 @@ impl Writing {
             }
         }
         self.usage.cache_bytes = cache.bytes();
-        self.usage.cache_bytes_full = cache.full_bytes_per_token() * cache.len();
+        self.usage.cache_bytes_full = cache.full_bytes_per_token() * cache.position();
         let _ = self
             .sender
             .try_send(Ok(GenerateEvent::Done(finish, self.usage)));

@@ -60,6 +60,13 @@ pub fn run(args: &NeedleArgs, context: &Context) -> anyhow::Result<Outcome> {
     if args.depths.iter().any(|depth| !(0.0..=1.0).contains(depth)) {
         return Err(Usage("a depth is between 0 and 1".to_owned()).into());
     }
+    if args.compress.pairs().is_some() {
+        let (budget, policy) = (args.compress.budget().unwrap_or(0), args.compress);
+        return Err(Usage(format!(
+            "{policy} lets go of keys and values, head by head, and keeps every token; measure specpc:{budget}"
+        ))
+        .into());
+    }
     let path = catalogue::resolve(&args.draft, &context.home.models())?;
     let longest = args.lengths.iter().copied().max().unwrap_or(0);
     let model = LoadedModel::open(&path, None)?;

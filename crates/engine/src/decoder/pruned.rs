@@ -1,0 +1,145 @@
+//! A prompt read whole and remembered in part: SpecKV's pairs (arXiv:2506.08373, algorithm 1, as released).
+
+use std::ops::Range;
+
+use super::{Decoder, Scratch};
+use crate::EngineError;
+use crate::cache::Cache;
+use crate::compress::{PairSelection, choose_pairs};
+use crate::tap::{Heads, Reduce, Tap, TapConfig};
+
+impl Decoder {
+    /// Reads `prompt` and what a draft thinks comes next, and keeps of every KV head of every layer the pairs of the
+    /// prompt that its last tokens and `lookahead` attend to most. The cache is ready for the prompt's last token, which
+    /// is not in it; keys stay rotated by their own positions.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLong`] where both together exceed the context; [`EngineError::Request`] where the budget does
+    /// not hold what must stay.
+    pub(crate) fn read_pruned(
+        &self,
+        prompt: &[u32],
+        lookahead: &[u32],
+        selection: &PairSelection,
+        protected: &[Range<usize>],
+    ) -> Result<Cache, EngineError> {
+        let whole = [prompt, lookahead].concat();
+        self.check_length(whole.len())?;
+        let shape = self.cache_shape();
+        let config = TapConfig {
+            window: selection.window + 1 + lookahead.len(),
+            weighted: false,
+            heads: Heads::From(0),
+            reduce: Reduce::Max,
+            per_head: true,
+        };
+        let mut tap = Tap::new(config, shape.heads, shape.layers, whole.len());
+        let mut cache = self.full_cache();
+        let mut scratch = Scratch::default();
+        self.read_tapped(
+            &whole,
+            shape.layers,
+            &mut cache,
+            &mut scratch,
+            Some(&mut tap),
+        );
+        let scores = tap.into_scores();
+        let group = shape.heads.heads / shape.heads.kv_heads;
+        let last = prompt.len() - 1;
+        let chosen: Vec<Vec<Vec<usize>>> = scores
+            .chunks_exact(shape.heads.heads)
+            .map(|layer| {
+                layer
+                    .chunks_exact(group)
+                    .map(|heads| {
+                        let mut best = vec![0.0_f32; last];
+                        for scores in heads {
+                            for (best, score) in best.iter_mut().zip(scores) {
+                                *best = best.max(*score);
+                            }
+                        }
+                        choose_pairs(&best, selection, protected)
+                    })
+                    .collect::<Result<_, _>>()
+            })
+            .collect::<Result<_, EngineError>>()?;
+        cache
+            .pruned(&chosen, last)
+            .ok_or_else(|| EngineError::Request("only a full cache can be pruned".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::decoder::{Origin, Outputs, Scratch, Step};
+    use crate::{Decoder, LoadedModel};
+
+    fn draft() -> Option<LoadedModel> {
+        let Some(path) = footnote_testkit::model("smollm2-135m-instruct-q4_1.gguf") else {
+            footnote_testkit::skip(
+                module_path!(),
+                "no model smollm2-135m; `footnote models get` fetches it",
+            );
+            return None;
+        };
+        Some(LoadedModel::open(&path, None).unwrap())
+    }
+
+    fn read(decoder: &Decoder, cache: &mut crate::cache::Cache, tokens: &[u32]) -> Vec<f32> {
+        let mut steps = [Step {
+            tokens,
+            origin: Origin::Prompt,
+            cache,
+            outputs: Outputs::Last,
+        }];
+        let rows = decoder
+            .forward(&mut steps, &mut Scratch::default(), &|| true)
+            .unwrap();
+        decoder.logits(&rows)
+    }
+
+    /// Pairs of all positions, in any blocks, say what the cache said that they were taken from; and a head that keeps
+    /// the same few positions says what a prompt says of which the others were never attended to.
+    #[test]
+    fn what_is_kept_is_attended_to_at_its_own_position() {
+        let Some(model) = draft() else { return };
+        let decoder = &model.decoder;
+        let tokens = model
+            .tokenizer
+            .encode(&"Net sales rose by four percent in the third quarter of the year. ".repeat(40))
+            .unwrap();
+        let (start, last) = tokens.split_at(tokens.len() - 1);
+        assert!(start.len() > 300, "more than one block");
+        let mut whole = decoder.full_cache();
+        read(decoder, &mut whole, start);
+        let shape = decoder.cache_shape();
+        let each =
+            |positions: Vec<usize>| vec![vec![positions; shape.heads.kv_heads]; shape.layers];
+        let all = each((0..start.len()).collect());
+        let mut same = whole.pruned(&all, start.len()).unwrap();
+        assert!(!same.is_pruned());
+        let (a, b) = (
+            read(decoder, &mut whole.fork(), last),
+            read(decoder, &mut same, last),
+        );
+        assert_eq!(a, b);
+
+        // The first token and a tail of it: as if the cache had been cut and the rest read at its true positions.
+        let kept: Vec<usize> = (0..start.len())
+            .filter(|at| *at == 0 || *at >= 200)
+            .collect();
+        let count = kept.len();
+        let mut few = whole.pruned(&each(kept), start.len()).unwrap();
+        assert_eq!((few.len(), few.position()), (count, start.len()));
+        let c = read(decoder, &mut few, last);
+        assert_eq!((few.len(), few.position()), (count + 1, start.len() + 1));
+        let apart = |x: &[f32], y: &[f32]| {
+            x.iter()
+                .zip(y)
+                .map(|(x, y)| (x - y).abs())
+                .fold(0.0, f32::max)
+        };
+        assert!(apart(&a, &c) > 0.0, "something was let go");
+        assert!(c.iter().all(|logit| logit.is_finite()));
+    }
+}
