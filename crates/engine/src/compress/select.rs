@@ -87,17 +87,13 @@ pub fn choose_pairs(
         return Ok((0..positions).collect());
     }
     let mut kept = must_stay(positions, selection.window, protected);
-    let mut count = room_for(&kept, selection.budget, selection.window)?;
+    let room = selection.budget - room_for(&kept, selection.budget, selection.window)?;
     let pooled = max_pool(scores, selection.kernel.max(1));
     let mut order: Vec<usize> = (0..positions).filter(|at| !kept[*at]).collect();
     order.sort_by(|a, b| pooled[*b].total_cmp(&pooled[*a]).then(a.cmp(b)));
     // Every head keeps as many: a layer's heads stand side by side in blocks.
-    for at in order {
-        if count == selection.budget {
-            break;
-        }
+    for at in order.into_iter().take(room) {
         kept[at] = true;
-        count += 1;
     }
     Ok((0..positions).filter(|at| kept[*at]).collect())
 }
@@ -169,7 +165,7 @@ mod tests {
             window: 8,
             kernel: 7,
         };
-        let kept = choose_pairs(&scores, &selection, &[2..4]).unwrap();
+        let kept = choose_pairs(&scores, &selection, std::slice::from_ref(&(2..4))).unwrap();
         let mut want: Vec<usize> = (92..100).chain(2..4).chain(37..44).collect();
         // The pool of 97 begins at 94, within the window; then comes the peak at 10, from its left.
         want.extend([7, 8, 9]);
@@ -183,7 +179,7 @@ mod tests {
             choose_pairs(&scores[..20], &selection, &[]).unwrap().len(),
             20
         );
-        let error = choose_pairs(&scores, &selection, &[0..50]).unwrap_err();
+        let error = choose_pairs(&scores, &selection, std::slice::from_ref(&(0..50))).unwrap_err();
         assert!(error.to_string().contains("58 in all"), "{error}");
     }
 
