@@ -346,7 +346,8 @@ pub struct GenerateArgs {
     /// A small model of the same vocabulary that reads long prompts first
     #[arg(long, value_name = "D")]
     pub draft: Option<String>,
-    /// How a long prompt is made short: none, specpc:C, specpc-heads:C, bm25:C, truncate:C, random:C
+    /// How a long prompt is made short: none, specpc:C, specpc-heads:C, speckv:C, speckv-pc:C, bm25:C, truncate:C,
+    /// random:C
     #[arg(long, default_value = "none", value_name = "POLICY")]
     pub compress: CompressionPolicy,
     /// The draft's evidence heads, for specpc-heads
