@@ -229,11 +229,15 @@ mod tests {
         };
         assert_eq!("xquant2+outlier".parse(), Ok(outlier));
         assert_eq!(outlier.to_string(), "xquant2+outlier");
+        let rival = CachePolicy::KvRotated(Bits::Three);
+        assert_eq!("kv3+bias".parse(), Ok(rival));
+        assert_eq!(rival.to_string(), "kv3+bias");
         for wrong in [
             "",
             "kv5",
             "xquant",
             "kv4+outlier",
+            "xquant4+bias",
             "xquant-cl8",
             "FULL",
             "kv16",
