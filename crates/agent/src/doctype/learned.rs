@@ -1,6 +1,6 @@
 //! A document-type ranker learned from labelled questions: a stack of a ridge regression of each type's grade on
 //! cue words (and, where that helps on wordings not seen, on the words themselves) and of a linear probe over the
-//! question's vector, where an embedder is at hand and the probe helps. Scores are calibrated to probabilities.
+//! question's vector, where an embedder is at hand. Scores are calibrated to probabilities.
 //!
 //! What is saved holds weights, words and counts, never a question. Must not know files of datasets or
 //! metrics beyond the one it chooses its settings by.
@@ -33,12 +33,13 @@ const LEAST_QUESTIONS: usize = 3;
 /// Weight of the probe beside the cues. Not chosen by cross-validation: from 0.3 to 1.5 what it is worth does not
 /// change by more than chance, and choosing among them costs more than it gains.
 const PROBE_SHARE: f64 = 0.6;
+
 /// A labelled question to learn from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledQuestion {
     /// Its text.
     pub question: String,
-    /// Grade of each type in the order of [`DocType::ALL`]; larger is more useful.
+    /// Grade of each type in the order of [`DocType::ALL`](footnote_filings::DocType::ALL); larger is more useful.
     pub grades: [u32; 5],
 }
 
@@ -287,7 +288,7 @@ impl LearnedOrder {
         self.saved.settings
     }
 
-    /// Expected grade of each type in the order of [`DocType::ALL`], summed over the stack.
+    /// Expected grade of each type in the order of [`DocType::ALL`](footnote_filings::DocType::ALL), summed over the stack.
     ///
     /// # Errors
     /// Where it needs an embedder and has none, or that fails.

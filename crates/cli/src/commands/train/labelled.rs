@@ -73,6 +73,9 @@ fn labelled(record: &Record, dataset: &Path) -> anyhow::Result<LabelledQuestion>
     if record.prompt.kind != PromptKind::Documents {
         bail!("{place}: not a document-type question");
     }
+    if record.prompt.question.trim().is_empty() {
+        bail!("{place}: it asks nothing");
+    }
     let Some(grades) = &record.grades else {
         bail!("{place}: no qrel to learn from");
     };
