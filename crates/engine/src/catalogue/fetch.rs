@@ -66,6 +66,7 @@ struct Wanted<'a> {
 }
 
 /// What a file must be.
+#[derive(Clone)]
 pub(super) struct Identity {
     pub(super) size_bytes: u64,
     pub(super) sha256: String,
@@ -125,7 +126,6 @@ impl Wanted<'_> {
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<PathBuf, EngineError> {
         let path = dir.join(self.file);
-        let mut total_bytes = self.size_bytes;
         let pinned = self.sha256.map(|sha256| Identity {
             size_bytes: self.size_bytes,
             sha256: sha256.to_owned(),
@@ -134,14 +134,7 @@ impl Wanted<'_> {
             let Some(pinned) = &pinned else {
                 return Ok(path);
             };
-            let mut report = |step: &str, done_bytes| {
-                progress(&Progress {
-                    step: step.to_string(),
-                    done_bytes,
-                    total_bytes,
-                });
-            };
-            return match verify(pinned, &path, &mut report) {
+            return match verify(pinned, &path, &mut telling(progress, self.size_bytes)) {
                 Ok(()) => Ok(path),
                 Err(reason) => Err(EngineError::Fetch {
                     what: self.model.to_string(),
@@ -153,23 +146,14 @@ impl Wanted<'_> {
         let mut tried = Vec::new();
         if let Some(source) = &self.hub {
             let partial = dir.join(format!(".{}.hub.partial", self.file));
-            let identity = match &self.sha256 {
-                Some(sha256) => Ok(Identity {
-                    size_bytes: self.size_bytes,
-                    sha256: (*sha256).to_owned(),
-                }),
+            let identity = match &pinned {
+                Some(pinned) => Ok(pinned.clone()),
                 None => hub::identity(source, self.options),
             };
             let outcome = identity.and_then(|identity| {
-                total_bytes = identity.size_bytes;
-                let mut report = |step: &str, done_bytes| {
-                    progress(&Progress {
-                        step: step.to_string(),
-                        done_bytes,
-                        total_bytes,
-                    });
-                };
-                hub::download(source, total_bytes, &partial, self.options, &mut report)?;
+                let size = identity.size_bytes;
+                let mut report = telling(progress, size);
+                hub::download(source, size, &partial, self.options, &mut report)?;
                 finish(&identity, &partial, &path, &mut report)
             });
             match outcome {
@@ -179,13 +163,7 @@ impl Wanted<'_> {
         }
         if let (Some(source), Some(pinned)) = (&self.mirror, &pinned) {
             let partial = dir.join(format!(".{}.mirror.partial", self.file));
-            let mut report = |step: &str, done_bytes| {
-                progress(&Progress {
-                    step: step.to_string(),
-                    done_bytes,
-                    total_bytes: self.size_bytes,
-                });
-            };
+            let mut report = telling(progress, self.size_bytes);
             let outcome = mirror::download(source, &partial, self.options, &mut report)
                 .and_then(|()| finish(pinned, &partial, &path, &mut report));
             match outcome {
@@ -205,6 +183,17 @@ impl Wanted<'_> {
                 path.display()
             ),
         })
+    }
+}
+
+/// Tells steps and bytes done as progress toward `total_bytes`.
+fn telling(progress: &mut dyn FnMut(&Progress), total_bytes: u64) -> impl FnMut(&str, u64) + '_ {
+    move |step, done_bytes| {
+        progress(&Progress {
+            step: step.to_string(),
+            done_bytes,
+            total_bytes,
+        });
     }
 }
 
