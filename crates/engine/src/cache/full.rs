@@ -207,3 +207,111 @@ impl FullCache {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{HeadShape, RopeStyle, RopeTable};
+
+    const DIM: usize = 16;
+    const SHAPE: CacheShape = CacheShape {
+        layers: 2,
+        hidden: 64,
+        heads: HeadShape {
+            heads: 4,
+            kv_heads: 2,
+            head_dim: DIM,
+        },
+    };
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0)
+            .collect()
+    }
+
+    /// Attention from a pruned cache beside a softmax in f64 over each head's own positions, the new token's included.
+    #[test]
+    fn a_pruned_cache_attends_to_each_heads_own_positions() {
+        let table = RopeTable::new(&[0.07; DIM / 2], 512);
+        let rotation = Rotation {
+            table: &table,
+            style: RopeStyle::Neox,
+        };
+        let (tokens, width) = (300, 2 * DIM);
+        assert!(tokens > BLOCK, "more than one block");
+        let rows = |layer: usize| {
+            let keys = numbers((tokens + 1) * width, layer + 1);
+            let values = numbers((tokens + 1) * width, layer + 7);
+            (keys, values)
+        };
+        let write = |cache: &mut FullCache, layer: usize, range: std::ops::Range<usize>| {
+            let (keys, values) = rows(layer);
+            let part = range.start * width..range.end * width;
+            let rows = LayerRows {
+                normed: &[],
+                keys: &keys[part.clone()],
+                raw_keys: &[],
+                values: &values[part],
+            };
+            cache.write(layer, &rows, &rotation);
+        };
+        let mut whole = FullCache::new(SHAPE);
+        (0..2).for_each(|layer| write(&mut whole, layer, 0..tokens));
+        whole.commit(tokens);
+        // As many of each head, and no two the same.
+        let chosen: Vec<Vec<Vec<usize>>> = (0..2)
+            .map(|layer| {
+                (0..2)
+                    .map(|head| (0..270).map(|at| at + (10 * (layer * 2 + head))).collect())
+                    .collect()
+            })
+            .collect();
+        let mut pruned = whole.pruned(&chosen, tokens);
+        assert_eq!(
+            (pruned.len(), pruned.len() + pruned.skipped()),
+            (270, tokens)
+        );
+        (0..2).for_each(|layer| write(&mut pruned, layer, tokens..tokens + 1));
+        let queries = numbers(4 * DIM, 99);
+        for layer in 0..2 {
+            let mut out = vec![0.0; 4 * DIM];
+            pruned.attend(layer, &queries, &mut out);
+            let (mut keys, values) = rows(layer);
+            let positions: Vec<usize> = (0..=tokens).collect();
+            rope(&mut keys, 2, DIM, &positions, &table, RopeStyle::Neox);
+            for head in 0..4 {
+                let kv = head / 2;
+                let seen: Vec<usize> = chosen[layer][kv].iter().copied().chain([tokens]).collect();
+                let row = |from: &[f32], at: usize| -> Vec<f64> {
+                    let row = &from[at * width + kv * DIM..][..DIM];
+                    row.iter().map(|x| f64::from(*x)).collect()
+                };
+                let weights: Vec<f64> = seen
+                    .iter()
+                    .map(|at| {
+                        let dot: f64 = row(&keys, *at)
+                            .iter()
+                            .zip(&queries[head * DIM..])
+                            .map(|(k, q)| k * f64::from(*q))
+                            .sum();
+                        (dot / (DIM as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let sum: f64 = weights.iter().sum();
+                for channel in 0..DIM {
+                    let want: f64 = seen
+                        .iter()
+                        .zip(&weights)
+                        .map(|(at, weight)| weight / sum * row(&values, *at)[channel])
+                        .sum();
+                    let got = f64::from(out[head * DIM + channel]);
+                    assert!(
+                        (got - want).abs() < 2e-3,
+                        "layer {layer} head {head}: {got} for {want}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -98,8 +98,8 @@ mod tests {
         decoder.logits(&rows)
     }
 
-    /// Pairs of all positions, in any blocks, say what the cache said that they were taken from; and a head that keeps
-    /// the same few positions says what a prompt says of which the others were never attended to.
+    /// Pairs of all positions say what the cache said that they were taken from; fewer say something else, and what is read
+    /// after them stands at its true position. (That each head attends to its own positions is the cache's test.)
     #[test]
     fn what_is_kept_is_attended_to_at_its_own_position() {
         let Some(model) = draft() else { return };
@@ -124,7 +124,6 @@ mod tests {
         );
         assert_eq!(a, b);
 
-        // The first token and a tail of it: as if the cache had been cut and the rest read at its true positions.
         let kept: Vec<usize> = (0..start.len())
             .filter(|at| *at == 0 || *at >= 200)
             .collect();
