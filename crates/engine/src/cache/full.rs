@@ -274,7 +274,7 @@ mod tests {
         );
         (0..2).for_each(|layer| write(&mut pruned, layer, tokens..tokens + 1));
         let queries = numbers(4 * DIM, 99);
-        for layer in 0..2 {
+        for (layer, kept) in chosen.iter().enumerate() {
             let mut out = vec![0.0; 4 * DIM];
             pruned.attend(layer, &queries, &mut out);
             let (mut keys, values) = rows(layer);
@@ -282,7 +282,7 @@ mod tests {
             rope(&mut keys, 2, DIM, &positions, &table, RopeStyle::Neox);
             for head in 0..4 {
                 let kv = head / 2;
-                let seen: Vec<usize> = chosen[layer][kv].iter().copied().chain([tokens]).collect();
+                let seen: Vec<usize> = kept[kv].iter().copied().chain([tokens]).collect();
                 let row = |from: &[f32], at: usize| -> Vec<f64> {
                     let row = &from[at * width + kv * DIM..][..DIM];
                     row.iter().map(|x| f64::from(*x)).collect()
