@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use footnote_engine::cache::CacheChoice;
-use footnote_engine::compress::CompressionPolicy;
+use footnote_engine::compress::{CompressionPolicy, Positions};
 
 pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
 pub use export::{ExportArgs, ExportCheckArgs, ExportCommand, FormatName, SplitByName};
@@ -133,6 +133,7 @@ pub struct ScopeArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     footnote ask \"What was the operating margin of Zephyr in fiscal 2024?\"\n  \
+    footnote ask --explain \"Why did Aquillon's backlog change?\"\n  \
     footnote ask --ticker AAPL --year 2023 --json \"How much did Apple spend on R&D?\" | jq .statements")]
 pub struct AskArgs {
     /// The question
@@ -143,6 +144,15 @@ pub struct AskArgs {
     /// The model that answers: a catalogue name, the path of a GGUF file or of a safetensors folder, or openai:URL#NAME
     #[arg(long, value_name = "M", env = "FOOTNOTE_MODEL")]
     pub model: Option<String>,
+    /// How a draft model shortens long excerpts before they are read: none, specpc-heads:C, specpc:C, bm25:C
+    #[arg(long, default_value = "none", value_name = "POLICY")]
+    pub compress: CompressionPolicy,
+    /// The draft model: a catalogue name or a path; by default the smaller one of the pair
+    #[arg(long, value_name = "D")]
+    pub draft: Option<String>,
+    /// Say what was read of each passage, and which passages the question attends to, by which heads
+    #[arg(long)]
+    pub explain: bool,
     /// Print the answer with its whole trace as JSON
     #[arg(long, conflicts_with = "stream")]
     pub json: bool,
@@ -269,8 +279,14 @@ pub enum EngineCommand {
         footnote engine generate --model smollm2-135m --prompt \"The 10-K is\" --max-tokens 20\n  \
         footnote engine generate --model qwen2.5-coder-0.5b --chat --prompt-file question.txt --json\n  \
         footnote engine generate --model qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt\n  \
-        footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --prompt \"The 10-K is\"")]
+        footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --prompt \"The 10-K is\"\n  \
+        footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt")]
     Generate(GenerateArgs),
+    /// Make a long prompt short as text, for reading or for another model
+    #[command(after_help = "Example:\n  \
+        footnote engine compress --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt > short.txt\n\n\
+        What stays are whole words; [\u{2026}] stands where something was left out. With --json also where each stretch stands in the file.")]
+    Compress(CompressArgs),
     /// Measure prefill and decode speed
     #[command(
         after_help = "Example:\n  footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json"
@@ -356,7 +372,38 @@ pub struct GenerateArgs {
     /// Text of the prompt that must stay (may be repeated)
     #[arg(long, value_name = "TEXT")]
     pub protect: Vec<String>,
+    /// Text of the prompt that asks, such as the question; by default its last paragraph
+    #[arg(long, value_name = "TEXT")]
+    pub focus: Option<String>,
+    /// Where kept tokens stand when they are read: contiguous or original
+    #[arg(long, default_value = "contiguous", value_name = "WHERE")]
+    pub positions: Positions,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompressArgs {
+    /// A file with the prompt: text whose last paragraph asks
+    #[arg(long, value_name = "F")]
+    pub prompt_file: PathBuf,
+    /// The model that reads it: a catalogue name or a path
+    #[arg(long, value_name = "D")]
+    pub draft: String,
+    /// What chooses the text that stays: specpc:C, specpc-heads:C, bm25:C, truncate:C, random:C
+    #[arg(long, default_value = "specpc:1024", value_name = "POLICY")]
+    pub compress: CompressionPolicy,
+    /// The draft's evidence heads, for specpc-heads
+    #[arg(long, value_name = "H.toml")]
+    pub heads: Option<PathBuf>,
+    /// Text that must stay, such as a passage's header (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    pub protect: Vec<String>,
+    /// Text of the prompt that asks; by default its last paragraph
+    #[arg(long, value_name = "TEXT")]
+    pub focus: Option<String>,
+    /// Print JSON: the text, and what stays as byte ranges of the file
     #[arg(long)]
     pub json: bool,
 }
@@ -372,15 +419,18 @@ pub struct HeadsArgs {
     /// The file of heads to write
     #[arg(long, value_name = "H.toml")]
     pub out: PathBuf,
-    /// Tokens that stay of a prompt
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=32_768))]
-    pub budget: u32,
+    /// Tokens that stay of a prompt; of several the mean counts
+    #[arg(long, value_delimiter = ',', default_value = "1024,2048", value_parser = clap::value_parser!(u32).range(128..=32_768))]
+    pub budget: Vec<u32>,
     /// Longest prompt; passages without evidence go from the end until it fits
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     pub max_tokens: u32,
-    /// Tokens claimed around a peak: 64 for Qwen, 32 for Llama
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=512))]
-    pub reach: u32,
+    /// Heads taken a round, each scored together with those of the rounds before
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub a_round: u32,
+    /// Only heads of the first so many layers: the draft stops after the last one's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub layers: Option<u32>,
     /// At most this many heads
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub most: u32,

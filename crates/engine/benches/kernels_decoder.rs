@@ -42,6 +42,7 @@ fn main() -> Result<(), EngineError> {
             origin: Origin::Prompt,
             cache: &mut cache,
             outputs: Outputs::Last,
+            perturbation: None,
         };
         row = decoder
             .forward(&mut [step], &mut scratch, &|| true)
@@ -61,6 +62,7 @@ fn main() -> Result<(), EngineError> {
             origin: Origin::Written,
             cache: &mut cache,
             outputs: Outputs::Last,
+            perturbation: None,
         };
         row = decoder
             .forward(&mut [step], &mut scratch, &|| true)

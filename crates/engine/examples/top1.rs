@@ -58,6 +58,7 @@ fn read(model: &LoadedModel, tokens: &[u32]) -> Result<(Vec<u32>, Vec<f64>), Eng
             origin: Origin::Prompt,
             cache: &mut cache,
             outputs: Outputs::Every,
+            perturbation: None,
         }];
         let rows = model
             .decoder

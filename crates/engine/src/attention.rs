@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::compress::bytes_of;
+use crate::compress::Written;
 use crate::decoder::Decoder;
 use crate::tap::{Heads, Reduce, TapConfig};
 use crate::tokenizer::Tokenizer;
@@ -76,7 +76,8 @@ pub(crate) fn attend(
         per_head: request.per_head,
     };
     let ends: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[shared..]).collect();
-    let taps = decoder.tap_ends(&prompts[0][..shared], &ends, &config)?;
+    let taps = decoder.tap_ends(&prompts[0][..shared], &ends, &[config], None)?;
+    let taps: Vec<_> = taps.into_iter().flatten().collect();
     let heads = taps
         .first()
         .map_or_else(Vec::new, |tap| tap.heads().to_vec());
@@ -113,21 +114,16 @@ fn ranges_in_order(
     tokenizer: &Tokenizer,
     texts: &[String],
 ) -> Option<Vec<Range<usize>>> {
-    let (bytes, owner) = bytes_of(tokens, tokenizer);
+    let written = Written::new(tokens, tokenizer);
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut from = 0;
-    for text in texts {
-        let wanted = text.trim().as_bytes();
-        if wanted.is_empty() {
-            let at = ranges.last().map_or(0, |last| last.end);
-            ranges.push(at..at);
-            continue;
-        }
-        let found = memchr::memmem::find(&bytes[from..], wanted)?;
-        let (start, end) = (from + found, from + found + wanted.len());
-        let first = owner[start].max(ranges.last().map_or(0, |last| last.end));
-        ranges.push(first..(owner[end - 1] + 1).max(first));
-        from = end;
+    for bytes in written.in_order(&texts)? {
+        let from = ranges.last().map_or(0, |last| last.end);
+        let range = written.tokens(&bytes);
+        ranges.push(match bytes.is_empty() {
+            true => from..from,
+            false => range.start.max(from)..range.end.max(from),
+        });
     }
     Some(ranges)
 }

@@ -142,6 +142,14 @@ impl Cache {
         }
     }
 
+    /// Layers it holds.
+    pub(crate) fn layers(&self) -> usize {
+        match self {
+            Cache::Full(cache) => cache.shape().layers,
+            Cache::Quantised(cache) => cache.plan().shape.layers,
+        }
+    }
+
     /// Tokens it holds.
     pub fn len(&self) -> usize {
         match self {
@@ -156,6 +164,16 @@ impl Cache {
             Cache::Full(cache) => cache.len() + cache.skipped(),
             Cache::Quantised(cache) => cache.len(),
         }
+    }
+
+    /// Lets what is written next stand `count` positions later. False for a quantised cache, whose codes are of groups of
+    /// neighbours.
+    pub(crate) fn skip(&mut self, count: usize) -> bool {
+        match self {
+            Cache::Full(cache) => cache.skip(count),
+            Cache::Quantised(_) => return count == 0,
+        }
+        true
     }
 
     /// Whether it holds fewer tokens than were read, so that it is no prefix of another prompt.
@@ -203,6 +221,21 @@ impl Cache {
         }
     }
 
+    /// As [`attend`](Self::attend), over the first tokens and the last `band` before the queries, in whole blocks. A
+    /// quantised cache looks at everything.
+    pub(crate) fn attend_near(
+        &mut self,
+        view: &LayerView<'_>,
+        queries: &[f32],
+        out: &mut [f32],
+        band: usize,
+    ) {
+        match self {
+            Cache::Full(cache) => cache.attend_near(view.index, queries, out, band),
+            Cache::Quantised(cache) => cache.attend(view, queries, out),
+        }
+    }
+
     /// Gives `visit` the layer's rotated keys, block by block in order: of all tokens, `tokens` just
     /// written ones included. Comes after [`attend`](Self::attend).
     pub fn visit_keys(
@@ -239,6 +272,14 @@ impl Cache {
         match self {
             Cache::Full(cache) => Cache::Full(cache.clone()),
             Cache::Quantised(cache) => Cache::Quantised(cache.fork()),
+        }
+    }
+
+    /// An empty cache of the same policy.
+    pub(crate) fn emptied(&self) -> Cache {
+        match self {
+            Cache::Full(cache) => Cache::full(*cache.shape()),
+            Cache::Quantised(cache) => Cache::Quantised(cache.emptied()),
         }
     }
 

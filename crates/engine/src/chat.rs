@@ -21,6 +21,7 @@ const TEMPLATE_FUEL: u64 = 5_000_000;
 const MARKERS: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
 
 /// A model's chat template.
+#[derive(Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,

@@ -4,8 +4,11 @@
 //! sequence's own cache. So several sequences that each add one token read the weights once. This
 //! module must not know tokenizers, requests or schedules.
 
+mod perturb;
 mod pruned;
 mod tapped;
+
+pub use perturb::{Perturbation, Target};
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -78,6 +81,8 @@ pub struct Step<'a> {
     pub cache: &'a mut Cache,
     /// Which rows to give.
     pub outputs: Outputs,
+    /// Heads that are made worse on purpose.
+    pub perturbation: Option<&'a Perturbation>,
 }
 
 /// Memory a pass works in, kept between passes.
@@ -357,6 +362,9 @@ impl Decoder {
                 &scratch.queries[part(query_width)],
                 &mut scratch.attended[part(query_width)],
             );
+            if let Some(perturbation) = step.perturbation {
+                self.perturb(perturbation, &view, step.cache, range.clone(), scratch);
+            }
             at = range.end;
         }
         add_product(

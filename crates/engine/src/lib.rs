@@ -30,7 +30,7 @@ mod weights;
 pub use attention::{Attention, AttentionRequest};
 pub use chat::ChatTemplate;
 pub use config::{Family, ModelConfig, RopeLayout};
-pub use decoder::{Decoder, Origin, Outputs, Scratch, Step};
+pub use decoder::{Decoder, Origin, Outputs, Perturbation, Scratch, Step, Target};
 pub use embed::{Embedder, HiddenStates, SentenceEncoder};
 pub use error::EngineError;
 pub use local::{LoadedModel, LocalModel, LocalOptions};

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::EngineError;
 use crate::attention::{Attention, AttentionRequest};
 use crate::cache::CacheChoice;
-use crate::compress::CompressionPolicy;
+use crate::compress::{CompressionPolicy, Positions};
+use crate::decoder::Target;
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,35 @@ pub enum Grammar {
     Regex(String),
 }
 
+/// What a text is written away from, as a trial: see `evals/results/contrast.md` for what it is worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contrast {
+    /// The weaker reading.
+    pub weak: Weak,
+    /// How far logits are pushed from the weak ones; 0 is off.
+    pub weight: f32,
+    /// Whether the weight counts by the entropy of what the model says, in nats, so that a sure model is left alone.
+    pub by_entropy: bool,
+    /// Only tokens of at least this share of the likeliest one's probability may be written.
+    pub plausible: f32,
+}
+
+/// A weaker reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Weak {
+    /// The same prompt, read alike; while writing, chosen heads give `(1 − u)` of what they would and `u` of `target`.
+    Heads {
+        /// As layer and query head.
+        heads: Vec<(usize, usize)>,
+        /// What they attend to instead.
+        target: Target,
+        /// How far they are moved, 0 to 1.
+        u: f32,
+    },
+    /// Another prompt: the same without its context.
+    Prompt(Prompt),
+}
+
 /// A request for text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateRequest {
@@ -113,6 +143,15 @@ pub struct GenerateRequest {
     /// where a passage comes from.
     #[serde(default)]
     pub protect: Vec<String>,
+    /// What asks: a text of the prompt, whose attention to the rest counts; by default its last paragraph.
+    #[serde(default)]
+    pub focus: Option<String>,
+    /// Where kept tokens stand when they are read.
+    #[serde(default)]
+    pub positions: Positions,
+    /// What the text is written away from.
+    #[serde(default)]
+    pub contrast: Option<Contrast>,
 }
 
 impl GenerateRequest {
@@ -127,6 +166,9 @@ impl GenerateRequest {
             cache: None,
             compress: CompressionPolicy::None,
             protect: Vec::new(),
+            focus: None,
+            positions: Positions::Contiguous,
+            contrast: None,
         }
     }
 }

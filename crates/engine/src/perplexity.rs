@@ -201,6 +201,7 @@ impl Pair<'_> {
             origin,
             cache,
             outputs: Outputs::Every,
+            perturbation: None,
         };
         let mut steps = [step(&mut self.full), step(&mut self.policy)];
         let Some(rows) = self

@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::Sender;
 
 use self::wire::{Event, Listed, ModelList, Scored};
-use crate::compress::CompressionPolicy;
+use crate::compress::{CompressionPolicy, Draft, Positions, ShortenRequest};
 use crate::{
     EngineError, FinishReason, GenerateEvent, GenerateRequest, Generation, Grammar, LanguageModel,
-    Prompt, Usage,
+    Message, Prompt, Role, Usage,
 };
 
 /// Contexts of servers that do not say theirs.
@@ -85,6 +85,8 @@ pub struct RemoteModel {
     name: String,
     context: usize,
     agent: ureq::Agent,
+    /// Makes long prompts short before they are sent.
+    draft: Option<Draft>,
     /// Whether the server takes schemas in llama.cpp's older form only.
     older_schemas: AtomicBool,
 }
@@ -108,6 +110,7 @@ impl RemoteModel {
             context: options.context_tokens.unwrap_or(DEFAULT_CONTEXT),
             options,
             agent,
+            draft: None,
             older_schemas: AtomicBool::new(false),
         };
         let listed = model.models()?;
@@ -133,6 +136,55 @@ impl RemoteModel {
             }
         }
         Ok(model)
+    }
+
+    /// The same model with a local `draft` that makes long prompts short, as text, before they are sent. Any draft will
+    /// do: what it keeps is whole words.
+    #[must_use]
+    pub fn with_draft(mut self, draft: Draft) -> RemoteModel {
+        self.draft = Some(draft);
+        self
+    }
+
+    /// The prompt as it is sent; with its tokens before and the time it took, where it was made short.
+    fn shortened(
+        &self,
+        request: &GenerateRequest,
+    ) -> Result<(Prompt, Option<(usize, f64)>), EngineError> {
+        if request.compress == CompressionPolicy::None {
+            return Ok((request.prompt.clone(), None));
+        }
+        if request.positions != Positions::Contiguous {
+            return Err(EngineError::Request(
+                "a served model reads text: kept tokens cannot stand at their original positions"
+                    .to_string(),
+            ));
+        }
+        let Some(draft) = &self.draft else {
+            return Err(EngineError::Request(format!(
+                "{} for a served model needs a local draft model that reads the prompt first (--draft)",
+                request.compress
+            )));
+        };
+        let messages = match &request.prompt {
+            Prompt::Chat(messages) => messages.clone(),
+            Prompt::Text(text) => vec![Message::new(Role::User, text.clone())],
+            Prompt::Tokens(_) => {
+                return Err(EngineError::Request(
+                    "a served model takes text, not token ids".to_string(),
+                ));
+            }
+        };
+        let short = draft.shorten(&ShortenRequest {
+            messages,
+            policy: request.compress,
+            protect: request.protect.clone(),
+            focus: request.focus.clone(),
+        })?;
+        Ok((
+            Prompt::Chat(short.messages),
+            Some((short.tokens_in, short.ms)),
+        ))
     }
 
     fn models(&self) -> Result<Vec<Listed>, EngineError> {
@@ -288,9 +340,9 @@ impl LanguageModel for RemoteModel {
                     .to_string(),
             ));
         }
-        if request.compress != CompressionPolicy::None {
+        if request.contrast.is_some() {
             return Err(EngineError::Request(
-                "a served model is given the whole prompt: compression works on the local engine's tokens"
+                "a served model does not show its heads: only a local model's text can be written away from a weaker one"
                     .to_string(),
             ));
         }
@@ -303,10 +355,11 @@ impl LanguageModel for RemoteModel {
                 ));
             }
         };
-        let guessed = self.check_length(&request.prompt)?;
+        let (prompt, shortened) = self.shortened(&request)?;
+        let guessed = self.check_length(&prompt)?;
         let mut body = Map::new();
         body.insert("model".to_string(), json!(self.options.model));
-        body.insert("messages".to_string(), self.messages(&request.prompt)?);
+        body.insert("messages".to_string(), self.messages(&prompt)?);
         body.insert("max_tokens".to_string(), json!(request.max_tokens));
         body.insert(
             "temperature".to_string(),
@@ -333,9 +386,11 @@ impl LanguageModel for RemoteModel {
             url: self.options.url.clone(),
             sender,
             started,
+            whole_prompt: shortened.map(|(tokens, _)| tokens),
             usage: Usage {
                 tokens_in: guessed,
                 tokens_kept: guessed,
+                compress_ms: shortened.map_or(0.0, |(_, ms)| ms),
                 ..Usage::default()
             },
         };
@@ -403,6 +458,8 @@ struct Stream<R> {
     url: String,
     sender: Sender<Result<GenerateEvent, EngineError>>,
     started: Instant,
+    /// Tokens of the prompt before it was made short, by the draft's vocabulary.
+    whole_prompt: Option<usize>,
     usage: Usage,
 }
 
@@ -450,7 +507,7 @@ impl<R: Read> Stream<R> {
                 return Err(format!("it says: {error}").chars().take(400).collect());
             }
             if let Some(usage) = event.usage {
-                self.usage.tokens_in = usage.prompt_tokens;
+                self.usage.tokens_in = self.whole_prompt.unwrap_or(usage.prompt_tokens);
                 self.usage.tokens_kept = usage.prompt_tokens;
                 self.usage.tokens_out = usage.completion_tokens;
             }
@@ -459,7 +516,8 @@ impl<R: Read> Stream<R> {
             };
             if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
                 first.get_or_insert_with(|| {
-                    self.usage.ttft_ms = self.started.elapsed().as_secs_f64() * 1e3;
+                    self.usage.ttft_ms =
+                        self.started.elapsed().as_secs_f64() * 1e3 + self.usage.compress_ms;
                     Instant::now()
                 });
                 pieces += 1;
@@ -485,7 +543,7 @@ impl<R: Read> Stream<R> {
                 self.usage.decode_tok_s = after_first as f64 / seconds;
             }
             self.usage.prefill_tok_s =
-                self.usage.tokens_in as f64 / (self.usage.ttft_ms / 1e3).max(1e-9);
+                self.usage.tokens_kept as f64 / (self.usage.ttft_ms / 1e3).max(1e-9);
         }
         match finish {
             Some(finish) => Ok(Some(finish)),

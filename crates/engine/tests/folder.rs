@@ -263,6 +263,7 @@ fn logits(path: &Path) -> Vec<f32> {
         origin: Origin::Prompt,
         cache: &mut cache,
         outputs: Outputs::Every,
+        perturbation: None,
     }];
     let rows = model
         .decoder

@@ -7,9 +7,10 @@
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 
+use footnote_engine::compress::{GAP, Positions, ShortenRequest};
 use footnote_engine::{
-    AttentionRequest, EngineError, FinishReason, GenerateEvent, GenerateRequest, Grammar,
-    LanguageModel, LocalModel, LocalOptions, Message, Prompt, Role, Sampling,
+    AttentionRequest, Contrast, EngineError, FinishReason, GenerateEvent, GenerateRequest, Grammar,
+    LanguageModel, LocalModel, LocalOptions, Message, Prompt, Role, Sampling, Target, Weak,
 };
 use footnote_testkit::model_or_skip;
 use serde_json::{Value, json};
@@ -457,16 +458,181 @@ fn each_request_chooses_how_its_context_is_kept() {
     assert!(!auto.reason.is_empty());
 }
 
+/// A model that is its own draft.
+fn drafted(path: &std::path::Path) -> LocalModel {
+    let drafting = footnote_engine::LoadedModel::open(path, None).unwrap();
+    let draft = footnote_engine::compress::Draft::new(drafting, None).unwrap();
+    LocalModel::open(path, LocalOptions::default())
+        .unwrap()
+        .with_draft(draft)
+        .unwrap()
+}
+
+#[test]
+fn kept_tokens_may_stand_where_they_stood() {
+    let path = model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let model = drafted(&path);
+    let long = format!("{}\n\nWhat rose?", [FILING; 9].join("\n"));
+    let ask = |policy: &str, positions, cache: Option<&str>| {
+        let mut request = text(&long, 6);
+        request.compress = policy.parse().unwrap();
+        request.positions = positions;
+        request.cache = cache.map(|name| name.parse().unwrap());
+        model
+            .generate(request)
+            .and_then(|running| running.complete())
+    };
+    let whole = ask("none", Positions::Contiguous, None).unwrap();
+    let original = ask("specpc:160", Positions::Original, None).unwrap();
+    assert_eq!(original.usage.tokens_in, whole.usage.tokens_in);
+    assert_eq!(original.usage.tokens_kept, 160);
+    assert!(original.usage.cache_bytes < whole.usage.cache_bytes);
+    // Where nothing is left out, nothing changes.
+    let all = ask("specpc:4000", Positions::Original, None).unwrap();
+    assert_eq!(all.text, whole.text);
+    let error = ask("specpc:160", Positions::Original, Some("xquant4")).unwrap_err();
+    assert!(error.to_string().contains("xquant4"), "{error}");
+}
+
+/// The template's own tokens and the system message stay, whatever the draft thinks of them.
+#[test]
+fn a_chat_keeps_its_template_and_its_instructions() {
+    let path = model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let model = drafted(&path);
+    let draft = model.as_draft(None).unwrap();
+    let rules = "Answer in one word and never guess.";
+    let messages = vec![
+        Message::new(Role::System, rules),
+        Message::new(Role::User, [FILING; 12].join("\n")),
+        Message::new(Role::Assistant, "Understood."),
+        Message::new(Role::User, format!("{FILING}\n\nWhat rose by 6%?")),
+    ];
+    let short = draft
+        .shorten(&ShortenRequest {
+            messages: messages.clone(),
+            policy: "specpc:200".parse().unwrap(),
+            protect: vec!["iPhone and Mac.".to_owned()],
+            focus: Some("What rose by 6%?".to_owned()),
+        })
+        .unwrap();
+    assert_eq!(short.tokens_kept, 200);
+    assert_eq!(short.messages.len(), 4);
+    assert_eq!(short.messages[0].content, rules);
+    assert!(short.messages[3].content.ends_with("What rose by 6%?"));
+    assert!(short.messages[1].content.contains(GAP));
+    assert!(short.messages[1].content.contains("iPhone and Mac."));
+    for (message, spans) in messages.iter().zip(&short.spans) {
+        for span in spans {
+            let kept = &message.content[span.clone()];
+            assert_eq!(kept, kept.trim(), "whole words");
+        }
+    }
+    // What stays whole is sent as it is.
+    let whole = draft
+        .shorten(&ShortenRequest {
+            messages: messages.clone(),
+            policy: "specpc:4000".parse().unwrap(),
+            protect: Vec::new(),
+            focus: None,
+        })
+        .unwrap();
+    assert_eq!(whole.messages, messages);
+    let wrong = draft.shorten(&ShortenRequest {
+        messages,
+        policy: "speckv:200".parse().unwrap(),
+        protect: Vec::new(),
+        focus: None,
+    });
+    assert!(wrong.unwrap_err().to_string().contains("leaves no text"));
+}
+
+fn against(heads: &[(usize, usize)], target: Target, u: f32, weight: f32) -> Contrast {
+    Contrast {
+        weak: Weak::Heads {
+            heads: heads.to_vec(),
+            target,
+            u,
+        },
+        weight,
+        by_entropy: false,
+        plausible: 0.1,
+    }
+}
+
+#[test]
+fn a_contrast_with_itself_changes_nothing_and_with_worse_heads_does() {
+    let model = shared_or_skip!();
+    let ask = |contrast: Option<Contrast>, cache: &str| {
+        let mut request = text(FILING, 24);
+        request.contrast = contrast;
+        request.cache = Some(cache.parse().unwrap());
+        model
+            .generate(request)
+            .and_then(|running| running.complete())
+    };
+    let every: Vec<(usize, usize)> = (8..24).flat_map(|l| (0..9).map(move |h| (l, h))).collect();
+    for cache in ["full", "xquant4"] {
+        let plain = ask(None, cache).unwrap().text;
+        for (u, weight) in [(0.0, 2.0), (1.0, 0.0)] {
+            let same = ask(Some(against(&every, Target::Zero, u, weight)), cache).unwrap();
+            assert_eq!(same.text, plain, "{cache}, u {u}, weight {weight}");
+        }
+    }
+    let plain = ask(None, "full").unwrap().text;
+    let targets = [
+        Target::Identity,
+        Target::Zero,
+        Target::Sink,
+        Target::Uniform,
+    ];
+    let written: Vec<String> = targets
+        .iter()
+        .map(|target| {
+            ask(Some(against(&every, *target, 1.0, 4.0)), "full")
+                .unwrap()
+                .text
+        })
+        .collect();
+    assert!(written.iter().any(|text| *text != plain), "{written:?}");
+    // Away from the same text without its context.
+    let mut without = against(&every, Target::Zero, 1.0, 1.0);
+    without.weak = Weak::Prompt(Prompt::Text("The increase".to_owned()));
+    ask(Some(without), "full").unwrap();
+    for (contrast, wanted) in [
+        (against(&[], Target::Zero, 1.0, 1.0), "at least one head"),
+        (
+            against(&[(99, 0)], Target::Zero, 1.0, 1.0),
+            "no head 0 in layer 99",
+        ),
+        (against(&every, Target::Zero, 2.0, 1.0), "from 0 to 1"),
+        (against(&every, Target::Zero, 1.0, -1.0), "weight"),
+    ] {
+        let error = ask(Some(contrast), "full").unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+    let error = ask(Some(against(&every, Target::Sink, 1.0, 1.0)), "xquant4").unwrap_err();
+    assert!(error.to_string().contains("xquant4"), "{error}");
+}
+
+/// A contrast obeys a grammar and other requests run beside it.
+#[test]
+fn a_contrast_obeys_its_grammar() {
+    let model = shared_or_skip!();
+    let mut request = chat(&format!("{FILING} How much did net sales increase?"), 40);
+    request.contrast = Some(against(&[(12, 3), (15, 4)], Target::Identity, 0.5, 1.0));
+    request.grammar = Some(Grammar::Regex("[0-9]{1,3} percent".to_owned()));
+    let beside = model.generate(text(FILING, 12)).unwrap();
+    let (written, finish) = complete(model, request);
+    assert_eq!(finish, FinishReason::End);
+    assert!(written.ends_with(" percent"), "{written}");
+    let alone = complete(model, text(FILING, 12)).0;
+    assert_eq!(beside.complete().unwrap().text, alone);
+}
+
 #[test]
 fn a_long_prompt_is_read_as_what_its_draft_keeps() {
     let path = model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
-    let drafting = footnote_engine::LoadedModel::open(&path, None).unwrap();
-    let draft =
-        footnote_engine::compress::Draft::new(std::sync::Arc::new(drafting.decoder), None).unwrap();
-    let model = LocalModel::open(&path, LocalOptions::default())
-        .unwrap()
-        .with_draft(draft, &drafting.tokenizer)
-        .unwrap();
+    let model = drafted(&path);
     let header = "Source: Aquillon 10-K 2024, Item 7.";
     let long = format!(
         "{FILING}\n{header}\n{}\nWhat rose?",

@@ -6,9 +6,10 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use footnote_engine::compress::{Draft, GAP};
 use footnote_engine::{
-    EngineError, FinishReason, GenerateRequest, Grammar, LanguageModel, Message, Prompt,
-    RemoteModel, RemoteOptions, Role,
+    EngineError, FinishReason, GenerateRequest, Grammar, LanguageModel, LoadedModel, Message,
+    Prompt, RemoteModel, RemoteOptions, Role,
 };
 use serde_json::{Value, json};
 
@@ -73,6 +74,43 @@ fn a_stream_becomes_text_and_usage() {
     assert_eq!(path, "/v1/chat/completions");
     assert_eq!(sent["messages"][0]["content"], "What grew?");
     assert_eq!(sent["max_tokens"], 2);
+}
+
+#[test]
+fn a_long_prompt_is_sent_as_what_a_local_draft_keeps() {
+    let path = footnote_testkit::model_or_skip!("smollm2-135m-instruct-q4_1.gguf");
+    let drafting = LoadedModel::open(&path, None).unwrap();
+    let draft = Draft::new(drafting, None).unwrap();
+    let (url, seen) = server(vec![MODELS, (200, STREAM)]);
+    let model = connect(&url).unwrap().with_draft(draft);
+    let filler = "Net sales of the valves segment rose by 1,234 thousand in the quarter. ";
+    let source = "Source: Aquillon 10-K 2024, Item 7.";
+    let chat = vec![
+        Message::new(Role::System, "Be brief."),
+        Message::new(
+            Role::User,
+            format!(
+                "{}\n{source}\n{}\n\nWhat grew?",
+                filler.repeat(20),
+                filler.repeat(20)
+            ),
+        ),
+    ];
+    let mut request = GenerateRequest::new(Prompt::Chat(chat), 2);
+    request.compress = "specpc:200".parse().unwrap();
+    request.protect = vec![source.to_owned()];
+    let usage = model.generate(request).unwrap().complete().unwrap().usage;
+    assert_eq!(usage.tokens_kept, 9, "as the server counts");
+    assert!(
+        usage.tokens_in > 600 && usage.compress_ms > 0.0,
+        "{usage:?}"
+    );
+    let sent = seen.iter().nth(1).unwrap().1;
+    assert_eq!(sent["messages"][0]["content"], "Be brief.");
+    let text = sent["messages"][1]["content"].as_str().unwrap();
+    assert!(text.contains(GAP) && text.contains(source), "{text}");
+    assert!(text.ends_with("What grew?"), "{text}");
+    assert!(text.len() < 1_500, "{text}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod answers;
 mod bootstrap;
 mod convert;
 mod error;
+pub mod evidence;
 pub mod finagentbench;
 pub mod financebench;
 mod lines;

@@ -1,5 +1,6 @@
-//! `engine generate|bench|perplexity|needle|heads`: the language model by itself.
+//! `engine generate|compress|bench|perplexity|needle|heads`: the language model by itself.
 
+mod compress;
 mod heads;
 mod needle;
 mod perplexity;
@@ -10,12 +11,11 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use footnote_engine::cache::CacheChoice;
-use footnote_engine::compress::Draft;
+use footnote_engine::compress::{Draft, EvidenceHeads};
 use footnote_engine::{
     GenerateEvent, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel, LocalOptions,
     Message, Prompt, Role, Sampling, catalogue,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, EngineCommand, GenerateArgs};
@@ -29,6 +29,7 @@ const PROMPT_BYTES_MAX: u64 = 16 << 20;
 pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome> {
     match command {
         EngineCommand::Generate(args) => generate(args, context),
+        EngineCommand::Compress(args) => compress::run(args, context),
         EngineCommand::Bench(args) => bench(args, context),
         EngineCommand::Perplexity(args) => perplexity::run(args, context),
         EngineCommand::Needle(args) => needle::run(args, context),
@@ -42,34 +43,19 @@ pub fn open(name: &str, context: &Context) -> anyhow::Result<Arc<LocalModel>> {
     Ok(Arc::new(LocalModel::open(&path, LocalOptions::default())?))
 }
 
-/// The model of a generation, with its draft where one is asked for.
-fn with_draft(args: &GenerateArgs, context: &Context) -> anyhow::Result<LocalModel> {
-    let path = catalogue::resolve(&args.model, &context.home.models())?;
-    let model = LocalModel::open(&path, LocalOptions::default())?;
-    let Some(name) = &args.draft else {
-        return Ok(model);
-    };
+/// A draft model, with the evidence heads of a file that `engine heads` wrote, or those that come with Footnote.
+pub fn draft(name: &str, heads: Option<&Path>, context: &Context) -> anyhow::Result<Draft> {
     let path = catalogue::resolve(name, &context.home.models())?;
-    let drafting = LoadedModel::open(&path, None)?;
-    let draft = Draft::new(Arc::new(drafting.decoder), heads_of(args.heads.as_deref())?)?;
-    Ok(model.with_draft(draft, &drafting.tokenizer)?)
-}
-
-/// Evidence heads of a file that `engine heads` wrote: `heads = [[layer, head], …]`.
-fn heads_of(path: Option<&Path>) -> anyhow::Result<Option<Vec<(usize, usize)>>> {
-    #[derive(Deserialize)]
-    struct HeadsFile {
-        heads: Vec<(usize, usize)>,
-    }
-    let Some(path) = path else {
-        return Ok(None);
+    let heads = match heads {
+        None => EvidenceHeads::known(&path.file_stem().unwrap_or_default().to_string_lossy()),
+        Some(path) => {
+            let found = EvidenceHeads::parse(&read_text(path)?);
+            Some(found.map_err(|why| {
+                anyhow::anyhow!("{} is no file of evidence heads: {why}", path.display())
+            })?)
+        }
     };
-    let file: HeadsFile = toml::from_str(&read_text(path)?)
-        .with_context(|| format!("{} is no list of heads", path.display()))?;
-    if file.heads.is_empty() {
-        anyhow::bail!("{} names no head", path.display());
-    }
-    Ok(Some(file.heads))
+    Ok(Draft::new(LoadedModel::open(&path, None)?, heads)?)
 }
 
 fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
@@ -108,15 +94,29 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         cache: None,
         compress: args.compress,
         protect: args.protect.clone(),
+        focus: args.focus.clone(),
+        positions: args.positions,
+        contrast: None,
+    };
+    let draft = match &args.draft {
+        Some(name) => Some(draft(name, args.heads.as_deref(), context)?),
+        None => None,
     };
     if setup::is_served(&args.model) {
-        let model = setup::served_model(&args.model, context)?;
+        let mut model = setup::served_model(&args.model, context)?;
+        if let Some(draft) = draft {
+            model = model.with_draft(draft);
+        }
         if args.cache != CacheChoice::default() {
             request.cache = Some(args.cache);
         }
         return write(&model, request, &Value::Null, args.json, context);
     }
-    let model = with_draft(args, context)?;
+    let path = catalogue::resolve(&args.model, &context.home.models())?;
+    let mut model = LocalModel::open(&path, LocalOptions::default())?;
+    if let Some(draft) = draft {
+        model = model.with_draft(draft)?;
+    }
     request.cache = Some(args.cache);
     let cache = model.chosen_cache(request.cache);
     if args.cache == CacheChoice::Auto {

@@ -101,6 +101,20 @@ impl FullCache {
         self.skipped
     }
 
+    /// Lets what is written next stand `count` positions later, as if so many tokens had been read and let go.
+    pub(super) fn skip(&mut self, count: usize) {
+        self.skipped += count;
+    }
+
+    /// The values of a layer's first position, `[kv_heads][head_dim]`; none of an empty cache.
+    pub(crate) fn first_values(&self, layer: usize) -> Option<Vec<f32>> {
+        let heads = self.shape.heads;
+        let values = &self.blocks.first()?.values[layer * self.layer_len()..];
+        let row = |head: usize| &values[head * BLOCK * heads.head_dim..][..heads.head_dim];
+        let rows = (0..heads.kv_heads).flat_map(row);
+        Some(rows.map(|value| value.to_f32()).collect())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -157,6 +171,21 @@ impl FullCache {
         let scale = 1.0 / (heads.head_dim as f32).sqrt();
         let mut attention = OnlineAttention::new(heads, scale, queries, self.len);
         attention.attend_blocks(&self.layer_blocks(layer, end));
+        attention.finish(out);
+    }
+
+    /// As [`attend`](Self::attend), over the first block and those of the last `band` positions before the queries only.
+    pub(super) fn attend_near(&self, layer: usize, queries: &[f32], out: &mut [f32], band: usize) {
+        let heads = self.shape.heads;
+        let tokens = queries.len() / (heads.heads * heads.head_dim);
+        let scale = 1.0 / (heads.head_dim as f32).sqrt();
+        let mut attention = OnlineAttention::new(heads, scale, queries, self.len);
+        let mut blocks = self.layer_blocks(layer, self.len + tokens);
+        let from = self.len.saturating_sub(band) / BLOCK;
+        if from > 1 {
+            blocks.drain(1..from);
+        }
+        attention.attend_blocks(&blocks);
         attention.finish(out);
     }
 

@@ -58,6 +58,11 @@ impl QuantisedCache {
         &self.plan
     }
 
+    /// An empty cache of the same plan.
+    pub(super) fn emptied(&self) -> QuantisedCache {
+        QuantisedCache::new(Arc::clone(&self.plan))
+    }
+
     /// Position of the first open group.
     fn base(&self) -> usize {
         self.groups.len() * GROUP_TOKENS

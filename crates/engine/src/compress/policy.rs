@@ -30,6 +30,31 @@ pub enum CompressionPolicy {
     Random(usize),
 }
 
+/// Where kept tokens stand when the target reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// One after another, as SpecPC does.
+    #[default]
+    Contiguous,
+    /// Where they stood in the whole prompt, as SpecPrefill (arXiv:2502.02789) does.
+    Original,
+}
+
+impl FromStr for Positions {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Positions, String> {
+        match name {
+            "contiguous" => Ok(Positions::Contiguous),
+            "original" => Ok(Positions::Original),
+            _ => Err(format!(
+                "kept tokens stand contiguous or original, not {name:?}"
+            )),
+        }
+    }
+}
+
 impl CompressionPolicy {
     /// Tokens that stay, at most; none where all do.
     pub fn budget(self) -> Option<usize> {

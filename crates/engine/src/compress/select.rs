@@ -61,6 +61,47 @@ pub fn select(
     Ok((0..tokens).filter(|at| kept[*at]).collect())
 }
 
+/// The positions that stay, rising, where whole pieces are chosen: those of the best scores, better ones first; of the first
+/// that does not fit its beginning. `ends` are where pieces end, rising, the last of them the last scored position's; a
+/// piece's score is its best token's. Equal scores go by position.
+///
+/// # Errors
+/// [`EngineError::Request`] where the budget does not hold the window and the protected tokens.
+pub fn select_pieces(
+    scores: &[f32],
+    ends: &[usize],
+    budget: usize,
+    window: usize,
+    protected: &[Range<usize>],
+) -> Result<Vec<usize>, EngineError> {
+    let tokens = scores.len();
+    if tokens <= budget {
+        return Ok((0..tokens).collect());
+    }
+    let mut kept = must_stay(tokens, window, protected);
+    let mut left = budget - room_for(&kept, budget, window.min(tokens))?;
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let mut pieces: Vec<(f32, Range<usize>)> = starts
+        .zip(ends.iter().copied())
+        .filter(|(start, end)| start < end && *end <= tokens)
+        .map(|(start, end)| {
+            let best = scores[start..end].iter().copied();
+            (best.fold(f32::NEG_INFINITY, f32::max), start..end)
+        })
+        .collect();
+    pieces.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.start.cmp(&b.1.start)));
+    for at in pieces.into_iter().flat_map(|(_, piece)| piece) {
+        if left == 0 {
+            break;
+        }
+        if !kept[at] {
+            kept[at] = true;
+            left -= 1;
+        }
+    }
+    Ok((0..tokens).filter(|at| kept[*at]).collect())
+}
+
 /// How the pairs of one KV head are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairSelection {
@@ -181,6 +222,39 @@ mod tests {
         );
         let error = choose_pairs(&scores, &selection, std::slice::from_ref(&(0..50))).unwrap_err();
         assert!(error.to_string().contains("58 in all"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_stay_whole_best_first(
+            scores in prop::collection::vec(0.0_f32..1.0, 1..120),
+            cuts in prop::collection::btree_set(1_usize..120, 0..20),
+            budget in 4_usize..60,
+        ) {
+            let tokens = scores.len();
+            let mut ends: Vec<usize> = cuts.into_iter().filter(|cut| *cut < tokens).collect();
+            ends.push(tokens);
+            let kept = select_pieces(&scores, &ends, budget, 3, &[]).unwrap();
+            prop_assert_eq!(kept.len(), budget.min(tokens));
+            prop_assert!(kept.is_sorted() && (tokens.saturating_sub(3)..tokens).all(|at| kept.contains(&at)));
+            let more = select_pieces(&scores, &ends, budget + 5, 3, &[]).unwrap();
+            prop_assert!(kept.iter().all(|at| more.contains(at)), "a larger budget keeps the same and more");
+            // At most one piece is cut, and the window's; a piece that is left out is no better than one that stays.
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let pieces: Vec<(usize, usize, f32)> = starts
+                .zip(ends.iter().copied())
+                .filter(|(_, end)| *end + 3 <= tokens)
+                .map(|(a, b)| (a, b, scores[a..b].iter().copied().fold(0.0, f32::max)))
+                .collect();
+            let share = |a: usize, b: usize| (a..b).filter(|at| kept.contains(at)).count();
+            let cut = pieces.iter().filter(|(a, b, _)| (1..b - a).contains(&share(*a, *b)));
+            prop_assert!(cut.count() <= 1);
+            for (a, b, best) in &pieces {
+                for (c, d, other) in &pieces {
+                    prop_assert!(share(*a, *b) == b - a || share(*c, *d) == 0 || other >= best);
+                }
+            }
+        }
     }
 
     fn plain_pool(scores: &[f32], kernel: usize) -> Vec<f32> {

@@ -36,13 +36,7 @@ impl Decoder {
         let mut tap = Tap::new(config, shape.heads, shape.layers, whole.len());
         let mut cache = self.full_cache();
         let mut scratch = Scratch::default();
-        self.read_tapped(
-            &whole,
-            shape.layers,
-            &mut cache,
-            &mut scratch,
-            Some(&mut tap),
-        );
+        self.read_tapped(&whole, &mut cache, &mut scratch, &mut [&mut tap], None);
         let scores = tap.into_scores();
         let group = shape.heads.heads / shape.heads.kv_heads;
         let last = prompt.len() - 1;
@@ -69,6 +63,40 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// Reads the kept positions of a prompt where they stand in it. The cache is ready for the prompt's last token, which
+    /// must be kept and is not in it.
+    ///
+    /// # Errors
+    /// [`EngineError::TooLong`] where the whole prompt exceeds the context.
+    pub(crate) fn read_in_place(
+        &self,
+        prompt: &[u32],
+        kept: &[usize],
+    ) -> Result<Cache, EngineError> {
+        self.check_length(prompt.len())?;
+        let last = prompt.len() - 1;
+        let mut cache = self.full_cache();
+        let mut scratch = Scratch::default();
+        let mut from = 0;
+        while let Some(first) = kept.get(from).filter(|first| **first < last) {
+            let rest = kept[from..].iter().zip(*first..last);
+            let count = rest.take_while(|(at, next)| **at == *next).count();
+            cache.skip(first - cache.position());
+            self.read_tapped(
+                &prompt[*first..first + count],
+                &mut cache,
+                &mut scratch,
+                &mut [],
+                None,
+            );
+            from += count;
+        }
+        cache.skip(last - cache.position());
+        Ok(cache)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::decoder::{Origin, Outputs, Scratch, Step};
@@ -91,6 +119,7 @@ mod tests {
             origin: Origin::Prompt,
             cache,
             outputs: Outputs::Last,
+            perturbation: None,
         }];
         let rows = decoder
             .forward(&mut steps, &mut Scratch::default(), &|| true)

@@ -7,6 +7,8 @@ use crate::tap::{Tap, TapConfig};
 
 /// Tokens of a pass.
 const CHUNK: usize = 512;
+/// Tokens of a pass whose tokens look back only so far: more of them would look at one another for nothing.
+const BANDED_CHUNK: usize = 256;
 
 impl Decoder {
     /// Reads a prompt for its attention alone: layers after the last tapped one are not run, and of
@@ -16,14 +18,20 @@ impl Decoder {
     /// [`EngineError::TooLong`] where the prompt is longer than the context.
     pub fn tap(&self, tokens: &[u32], tap: &mut Tap) -> Result<(), EngineError> {
         self.check_length(tokens.len())?;
-        let mut cache = self.tapped_cache(tap.layers());
-        let mut scratch = Scratch::default();
-        self.read_tapped(tokens, tap.layers(), &mut cache, &mut scratch, Some(tap));
+        let mut cache = self.tapped_cache(Some(tap.layers()));
+        self.read_tapped(
+            tokens,
+            &mut cache,
+            &mut Scratch::default(),
+            &mut [tap],
+            None,
+        );
         Ok(())
     }
 
-    /// Reads `beginning` once and each of `ends` after it, for the attention of the end's tokens alone;
-    /// gives a tap for each. Of `config`, the window is each end's own length.
+    /// Reads `beginning` once and each of `ends` after it, each under taps of all of `configs`: `[end][config]`. A window
+    /// of 0 is the end's own length; a longer one reaches back into the beginning. Where there is a `band`, the beginning's
+    /// tokens attend to the first ones and about so many before them only, and the ends to all.
     ///
     /// # Errors
     /// As [`tap`](Self::tap).
@@ -31,32 +39,39 @@ impl Decoder {
         &self,
         beginning: &[u32],
         ends: &[&[u32]],
-        config: &TapConfig,
-    ) -> Result<Vec<Tap>, EngineError> {
+        configs: &[TapConfig],
+        band: Option<usize>,
+    ) -> Result<Vec<Vec<Tap>>, EngineError> {
         let longest = ends.iter().map(|end| end.len()).max().unwrap_or(0);
         self.check_length(beginning.len() + longest)?;
         let shape = self.cache_shape();
-        let mut taps: Vec<Tap> = ends
+        let mut taps: Vec<Vec<Tap>> = ends
             .iter()
             .map(|end| {
-                let config = TapConfig {
-                    window: end.len(),
-                    ..config.clone()
-                };
-                Tap::new(
-                    config,
-                    shape.heads,
-                    shape.layers,
-                    beginning.len() + end.len(),
-                )
+                configs
+                    .iter()
+                    .map(|config| {
+                        let window = match config.window {
+                            0 => end.len(),
+                            window => window,
+                        };
+                        let config = TapConfig {
+                            window,
+                            ..config.clone()
+                        };
+                        let tokens = beginning.len() + end.len();
+                        Tap::new(config, shape.heads, shape.layers, tokens)
+                    })
+                    .collect()
             })
             .collect();
-        let layers = taps.first().map_or(0, Tap::layers);
-        let mut cache = self.tapped_cache(layers);
+        let mut cache = self.tapped_cache(taps.iter().flatten().map(Tap::layers).max());
         let mut scratch = Scratch::default();
-        self.read_tapped(beginning, layers, &mut cache, &mut scratch, None);
-        for (tap, end) in taps.iter_mut().zip(ends) {
-            self.read_tapped(end, layers, &mut cache, &mut scratch, Some(tap));
+        let mut all: Vec<&mut Tap> = taps.iter_mut().flatten().collect();
+        self.read_tapped(beginning, &mut cache, &mut scratch, &mut all, band);
+        for (taps, end) in taps.iter_mut().zip(ends) {
+            let mut taps: Vec<&mut Tap> = taps.iter_mut().collect();
+            self.read_tapped(end, &mut cache, &mut scratch, &mut taps, None);
             cache.truncate(beginning.len());
         }
         Ok(taps)
@@ -73,25 +88,30 @@ impl Decoder {
         Ok(())
     }
 
-    fn tapped_cache(&self, layers: usize) -> Cache {
+    /// A cache of as many layers as are run.
+    fn tapped_cache(&self, layers: Option<usize>) -> Cache {
         Cache::full(CacheShape {
-            layers,
+            layers: layers.unwrap_or(0),
             ..self.cache_shape()
         })
     }
 
+    /// Reads tokens through the layers that `cache` has, under `taps`.
     pub(super) fn read_tapped(
         &self,
         tokens: &[u32],
-        layers: usize,
         cache: &mut Cache,
         scratch: &mut Scratch,
-        mut tap: Option<&mut Tap>,
+        taps: &mut [&mut Tap],
+        band: Option<usize>,
     ) {
-        for chunk in tokens.chunks(CHUNK) {
+        let layers = cache.layers();
+        let chunk = if band.is_some() { BANDED_CHUNK } else { CHUNK };
+        for chunk in tokens.chunks(chunk) {
             let first = cache.len();
             let range = 0..chunk.len();
-            let positions: Vec<usize> = (first..first + chunk.len()).collect();
+            let next = cache.position();
+            let positions: Vec<usize> = (next..next + chunk.len()).collect();
             let runs = [Run {
                 rows: range.clone(),
                 form: Origin::Prompt.form(),
@@ -105,15 +125,19 @@ impl Decoder {
                 self.project(index, &positions, &runs, scratch);
                 let view = self.view(index);
                 cache.write(&view, &self.rows(index, &range, scratch));
-                if let Some(tap) = tap.as_deref_mut()
-                    && tap.take(index, first, &scratch.queries)
-                {
-                    tap.score(index, &mut |visit| {
-                        cache.visit_keys(&view, chunk.len(), visit);
-                    });
+                for tap in &mut *taps {
+                    if tap.take(index, first, &scratch.queries) {
+                        tap.score(index, &mut |visit| {
+                            cache.visit_keys(&view, chunk.len(), visit);
+                        });
+                    }
                 }
                 if index + 1 < layers {
-                    cache.attend(&view, &scratch.queries, &mut scratch.attended);
+                    let (queries, attended) = (&scratch.queries, &mut scratch.attended);
+                    match band {
+                        Some(band) => cache.attend_near(&view, queries, attended, band),
+                        None => cache.attend(&view, queries, attended),
+                    }
                     add_product(
                         &self.weights.layers[index].attention_output,
                         &runs,

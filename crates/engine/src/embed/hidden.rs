@@ -53,6 +53,7 @@ impl Embedder for HiddenStates {
                 origin: Origin::Prompt,
                 cache: &mut cache,
                 outputs: Outputs::Every,
+                perturbation: None,
             }];
             let rows = decoder
                 .forward(&mut steps, &mut scratch, &|| true)

@@ -3,6 +3,7 @@
 //! Callers' threads tokenise, compile grammars and check limits, so a bad request never reaches the
 //! model thread; that thread alone runs passes. See `scheduler` for how requests share it.
 
+mod contrast;
 mod prefix;
 mod queue;
 mod scheduler;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use contrast::Contrasting;
 use queue::Queue;
 use scheduler::{Limits, Scheduler, Told};
 use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
@@ -22,16 +24,16 @@ use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 use crate::attention::{self, Attention, AttentionRequest};
 use crate::cache::{Cache, CacheChoice, CachePolicy, Chosen, Plan, Window};
 use crate::chat::ChatTemplate;
-use crate::compress::{self, Draft};
+use crate::compress::{self, Draft, EvidenceHeads, Laid, Positions, Wishes};
 use crate::config::ModelConfig;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Perturbation};
 use crate::grammar::GrammarFactory;
 use crate::model_file::ModelFile;
 use crate::sampling::Sampler;
 use crate::text_stream::StopStream;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
-use crate::{EngineError, GenerateRequest, Generation, LanguageModel, ModelLoad, Prompt};
+use crate::{EngineError, GenerateRequest, Generation, LanguageModel, ModelLoad, Prompt, Weak};
 
 /// Contexts longer than this must be asked for: their caches fill the memory of small machines.
 const DEFAULT_CONTEXT: usize = 32_768;
@@ -212,20 +214,22 @@ impl LocalModel {
     ///
     /// # Errors
     /// As [`Draft::new`].
-    pub fn as_draft(&self, heads: Option<Vec<(usize, usize)>>) -> Result<Draft, EngineError> {
-        Draft::new(Arc::clone(&self.decoder), heads)
+    pub fn as_draft(&self, heads: Option<EvidenceHeads>) -> Result<Draft, EngineError> {
+        Draft::of(
+            self.name.clone(),
+            Arc::clone(&self.decoder),
+            Arc::clone(&self.tokenizer),
+            self.template.clone(),
+            heads,
+        )
     }
 
-    /// The same model with `draft` to read long prompts first; `tokenizer` is the draft's.
+    /// The same model with `draft` to read long prompts first.
     ///
     /// # Errors
     /// [`EngineError::Request`] where the two have different vocabularies.
-    pub fn with_draft(
-        mut self,
-        draft: Draft,
-        tokenizer: &Tokenizer,
-    ) -> Result<LocalModel, EngineError> {
-        if !self.tokenizer.agrees_with(tokenizer) {
+    pub fn with_draft(mut self, draft: Draft) -> Result<LocalModel, EngineError> {
+        if !self.tokenizer.agrees_with(draft.tokenizer()) {
             return Err(EngineError::Request(format!(
                 "the draft model's vocabulary is not that of {}; choose a draft of the same family",
                 self.name
@@ -259,21 +263,27 @@ impl LocalModel {
             _ => MOST_COMPRESSED_TOKENS,
         };
         let prompt = self.prompt_tokens_within(&request.prompt, limit)?;
-        let protected = compress::ranges_of(&prompt, &self.tokenizer, &request.protect);
-        let short = compress::compress(
-            request.compress,
-            &prompt,
-            &self.tokenizer,
-            self.draft.as_ref(),
-            &protected,
-        )?;
-        let tokens: Vec<u32> = short.kept.iter().map(|at| prompt[*at]).collect();
+        let wishes = Wishes {
+            protect: &request.protect,
+            focus: request.focus.as_deref(),
+        };
+        let laid = Laid::new(&request.prompt, prompt, &self.tokenizer, wishes)?;
+        let draft = self.draft.as_ref();
+        let short = compress::compress(request.compress, &laid.asked(), &self.tokenizer, draft)?;
+        let prompt = laid.tokens;
         let mut shortened = Shortened {
             whole: prompt.len(),
-            tokens,
+            tokens: short.kept.iter().map(|at| prompt[*at]).collect(),
             begun: None,
             ms: short.ms,
         };
+        if request.positions == Positions::Original && short.kept.len() < prompt.len() {
+            let started = Instant::now();
+            shortened.begun = Some(self.read_in_place(request, &prompt, &short.kept)?);
+            shortened.tokens = prompt;
+            shortened.ms += started.elapsed().as_secs_f64() * 1e3;
+            return Ok(shortened);
+        }
         if let Some(pairs) = request
             .compress
             .pairs()
@@ -284,6 +294,55 @@ impl LocalModel {
             shortened.ms += started.elapsed().as_secs_f64() * 1e3;
         }
         Ok(shortened)
+    }
+
+    /// A cache of what is kept of a prompt, read where it stands, ready for the last token. Reads on the calling thread.
+    fn read_in_place(
+        &self,
+        request: &GenerateRequest,
+        prompt: &[u32],
+        kept: &[usize],
+    ) -> Result<Cache, EngineError> {
+        let cache = self.chosen_cache(request.cache).policy;
+        if cache != CachePolicy::Full || request.compress.pairs().is_some() {
+            return Err(EngineError::Request(format!(
+                "original positions leave gaps, which neither {cache} nor {} can hold; use the cache `full` and a policy that \
+                 keeps tokens, or contiguous positions",
+                request.compress
+            )));
+        }
+        if prompt.len() >= self.context_tokens() {
+            return Err(self.too_long(prompt.len()));
+        }
+        self.decoder.read_in_place(prompt, kept)
+    }
+
+    /// A request's contrast, checked.
+    fn contrasting(&self, request: &GenerateRequest) -> Result<Option<Contrasting>, EngineError> {
+        let Some(contrast) = &request.contrast else {
+            return Ok(None);
+        };
+        let (perturbation, prompt) = match &contrast.weak {
+            Weak::Prompt(prompt) => (None, Some(self.prompt_tokens(prompt)?)),
+            Weak::Heads { heads, target, u } => {
+                let perturbation = Perturbation::new(heads, *target, *u)?;
+                let config = self.decoder.config();
+                if let Some((layer, head)) = perturbation.foreign(config.layers, config.heads) {
+                    return Err(EngineError::Request(format!(
+                        "{} has no head {head} in layer {layer}: it has {} layers of {} heads",
+                        self.name, config.layers, config.heads
+                    )));
+                }
+                let cache = self.chosen_cache(request.cache).policy;
+                if !perturbation.fits(cache) {
+                    return Err(EngineError::Request(format!(
+                        "the first token's values cannot be read from {cache}; use the cache `full`, or another target"
+                    )));
+                }
+                (Some(perturbation), None)
+            }
+        };
+        Contrasting::new(contrast.clone(), perturbation, prompt).map(Some)
     }
 
     /// SpecKV: a cache of `pairs` pairs a KV head, ready for the last of `tokens`. Reads on the calling thread.
@@ -389,15 +448,7 @@ impl LocalModel {
         if least > limit {
             return Err(too_long(least));
         }
-        let tokens = match prompt {
-            Prompt::Chat(messages) => self.template.encode(messages, &self.tokenizer)?,
-            Prompt::Text(text) => {
-                let mut tokens: Vec<u32> = self.tokenizer.begin_token().into_iter().collect();
-                tokens.extend(self.tokenizer.encode(text)?);
-                tokens
-            }
-            Prompt::Tokens(tokens) => tokens.clone(),
-        };
+        let tokens = compress::encode(prompt, &self.tokenizer, &self.template)?;
         let vocab = self.decoder.config().vocab;
         if let Some(foreign) = tokens.iter().find(|token| **token as usize >= vocab) {
             return Err(EngineError::Request(format!(
@@ -454,6 +505,7 @@ impl LanguageModel for LocalModel {
                 "max_tokens is 0; ask for at least 1".to_string(),
             ));
         }
+        let contrast = self.contrasting(&request)?;
         let short = self.shortened(&request)?;
         let max_tokens = request.max_tokens.min(self.context_tokens());
         let grammar = match &request.grammar {
@@ -477,6 +529,7 @@ impl LanguageModel for LocalModel {
                 whole_prompt: short.whole,
                 compress_ms: short.ms,
                 context: self.context_tokens(),
+                contrast,
             }))),
         })?;
         Ok(Generation::new(receiver))

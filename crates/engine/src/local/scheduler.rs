@@ -166,7 +166,6 @@ impl Scheduler {
                 Origin::Prompt
             };
             let (lanes, watched) = sequence.lanes_and_watch();
-            watch.push(watched);
             for (lane_index, (lane, take)) in lanes.iter_mut().zip(takes).enumerate() {
                 if *take == 0 {
                     continue;
@@ -192,8 +191,10 @@ impl Scheduler {
                     origin,
                     cache,
                     outputs,
+                    perturbation: watched.perturbation(lane_index),
                 });
             }
+            watch.push(watched);
         }
         let queue = &self.queue;
         let keep_going = || !queue.is_closed() && watch.iter().any(|watch| !watch.is_cancelled());

@@ -7,14 +7,18 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
 
+use super::contrast::Contrasting;
 use super::queue::Cancellable;
 use crate::cache::{Cache, Plan};
+use crate::decoder::Perturbation;
 use crate::grammar::GrammarState;
 use crate::sampling::{Sampler, log_probability};
 use crate::text_stream::{CharacterStream, Passed, StopStream};
 use crate::tokenizer::Tokenizer;
 use crate::{EngineError, FinishReason, GenerateEvent, Usage};
 
+/// The lane of a contrast's weak reading; the model's own is the first.
+const WEAK: usize = 1;
 /// How many continuations are read side by side, each on its own copy of the prompt's end.
 const SCORING_LANES: usize = 16;
 
@@ -56,7 +60,17 @@ impl Work {
 /// Tells during a pass whether a sequence's caller is still there.
 pub(super) struct Watch<'a>(&'a Work);
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    /// How the heads of a lane are moved.
+    pub(super) fn perturbation(&self, lane: usize) -> Option<&'a Perturbation> {
+        match self.0 {
+            Work::Write(writing) if lane == WEAK => {
+                writing.contrast.as_ref()?.perturbation.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether nobody waits any more.
     pub(super) fn is_cancelled(&self) -> bool {
         self.0.is_cancelled()
@@ -105,13 +119,26 @@ impl Sequence {
             writing.usage.compress_ms = writing.compress_ms;
             writing.prompt_read = job.prompt.len() - cache.position();
         }
+        let weak = match &mut job.work {
+            Work::Write(writing) => writing.contrast.as_mut(),
+            Work::Score(_) => None,
+        };
+        // Before the cache's maker is used up: the weak prompt's own cache is as empty as a fresh one.
+        let weak = weak.and_then(|contrast| contrast.weak_prompt.take());
+        let weak = weak.map(|prompt| Lane {
+            cache: cache.emptied(),
+            read: Vec::new(),
+            pending: prompt,
+        });
         let pending = job.prompt.split_off(cache.position());
+        let mut lanes = vec![Lane {
+            cache,
+            read: job.prompt,
+            pending,
+        }];
+        lanes.extend(weak);
         Sequence {
-            lanes: vec![Lane {
-                cache,
-                read: job.prompt,
-                pending,
-            }],
+            lanes,
             work: job.work,
             finished: false,
         }
@@ -165,7 +192,10 @@ impl Sequence {
         {
             return Some((read, cache));
         }
-        let lane = self.lanes.pop()?;
+        if self.lanes.is_empty() {
+            return None;
+        }
+        let lane = self.lanes.swap_remove(0);
         Some((lane.read, lane.cache))
     }
 
@@ -177,8 +207,12 @@ impl Sequence {
         }
         let outcome = match &mut self.work {
             Work::Write(writing) => {
+                if let Some(contrast) = &mut writing.contrast {
+                    contrast.hold(lane, logits);
+                    return;
+                }
                 let lane = &mut self.lanes[lane];
-                writing.advance(logits, lane).map(|over| {
+                writing.advance(logits, None, lane).map(|over| {
                     if let Some(finish) = over {
                         writing.finish(finish, &lane.cache);
                         self.finished = true;
@@ -195,13 +229,53 @@ impl Sequence {
         }
     }
 
-    /// After a step's logits: a scoring request whose lanes are done gets its next ones or ends.
+    /// Once both readings of a contrast are there, the next token; the weak one begins where the model's own prompt was
+    /// read.
+    fn settle_contrast(writing: &mut Writing, lanes: &mut Vec<Lane>) -> Result<bool, EngineError> {
+        let Some(contrast) = &mut writing.contrast else {
+            return Ok(false);
+        };
+        if contrast.waits_for_weak() && lanes.len() == WEAK {
+            // The prompt's last token is read once more, by the weak reading.
+            let strong = &lanes[0];
+            let mut cache = strong.cache.fork();
+            let held = cache.len();
+            cache.truncate(held - 1);
+            let again = strong.read.len() - (held - cache.len());
+            lanes.push(Lane {
+                cache,
+                read: strong.read[..again].to_vec(),
+                pending: strong.read[again..].to_vec(),
+            });
+            return Ok(false);
+        }
+        let Some((mut strong, weak)) = contrast.take() else {
+            return Ok(false);
+        };
+        let over = writing.advance(&mut strong, Some(&weak), &mut lanes[0])?;
+        if let Some(finish) = over {
+            writing.finish(finish, &lanes[0].cache);
+            return Ok(true);
+        }
+        lanes[WEAK].pending = lanes[0].pending.clone();
+        Ok(false)
+    }
+
+    /// After a step's logits: a scoring request whose lanes are done gets its next ones or ends; a contrast draws its next
+    /// token.
     pub(super) fn settle(&mut self) {
         if self.finished {
             return;
         }
-        let Work::Score(scoring) = &mut self.work else {
-            return;
+        let scoring = match &mut self.work {
+            Work::Score(scoring) => scoring,
+            Work::Write(writing) => {
+                match Sequence::settle_contrast(writing, &mut self.lanes) {
+                    Ok(over) => self.finished = over,
+                    Err(error) => self.fail(error),
+                }
+                return;
+            }
         };
         if self.lanes.iter().any(|lane| !lane.pending.is_empty()) {
             return;
@@ -239,6 +313,8 @@ pub(super) struct Writing {
     whole_prompt: usize,
     /// What compressing it took.
     compress_ms: f64,
+    /// What it is written away from.
+    contrast: Option<Contrasting>,
 }
 
 /// What a text needs besides its prompt.
@@ -261,6 +337,8 @@ pub(super) struct WritingParts {
     pub(super) compress_ms: f64,
     /// Most tokens to read and write.
     pub(super) context: usize,
+    /// What it is written away from.
+    pub(super) contrast: Option<Contrasting>,
 }
 
 impl Writing {
@@ -280,13 +358,16 @@ impl Writing {
             first_token: None,
             whole_prompt: parts.whole_prompt,
             compress_ms: parts.compress_ms,
+            contrast: parts.contrast,
         }
     }
 
-    /// Draws the next token and those the grammar forces after it; `Some` where the text ends.
+    /// Draws the next token and those the grammar forces after it; `Some` where the text ends. `weak` are the logits of a
+    /// contrast's weak reading.
     fn advance(
         &mut self,
         logits: &mut [f32],
+        weak: Option<&[f32]>,
         lane: &mut Lane,
     ) -> Result<Option<FinishReason>, EngineError> {
         if self.first_token.is_none() {
@@ -298,6 +379,9 @@ impl Writing {
         }
         if let Some(grammar) = &mut self.grammar {
             grammar.mask(logits)?;
+        }
+        if let (Some(contrast), Some(weak)) = (&self.contrast, weak) {
+            contrast.apply(logits, weak);
         }
         let Some(token) = self.sampler.draw(logits) else {
             return Err(match self.grammar {

@@ -2,15 +2,13 @@
 //!
 //! Haystack and needles are invented here and drawn by number, so that every run asks the same.
 
-use std::sync::Arc;
-
-use footnote_engine::compress::{Draft, compress};
-use footnote_engine::{LoadedModel, Message, Role, catalogue};
+use footnote_engine::compress::{Asked, compress};
+use footnote_engine::{Message, Prompt, Role};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::args::NeedleArgs;
-use crate::commands::engine::heads_of;
+use crate::commands::engine::draft;
 use crate::commands::{Context, Usage};
 use crate::output::Outcome;
 
@@ -67,19 +65,16 @@ pub fn run(args: &NeedleArgs, context: &Context) -> anyhow::Result<Outcome> {
         ))
         .into());
     }
-    let path = catalogue::resolve(&args.draft, &context.home.models())?;
     let longest = args.lengths.iter().copied().max().unwrap_or(0);
-    let model = LoadedModel::open(&path, None)?;
-    if longest > model.decoder.context() {
+    let draft = draft(&args.draft, args.heads.as_deref(), context)?;
+    if longest > draft.context() {
         return Err(Usage(format!(
             "{} reads at most {} tokens",
             args.draft,
-            model.decoder.context()
+            draft.context()
         ))
         .into());
     }
-    let heads = heads_of(args.heads.as_deref())?;
-    let draft = Draft::new(Arc::new(model.decoder), heads)?;
     let count = args.lengths.len() * args.depths.len() * args.repeat as usize;
     let bar = output.items_bar("needles", count as u64);
     let mut all = Vec::new();
@@ -99,8 +94,8 @@ pub fn run(args: &NeedleArgs, context: &Context) -> anyhow::Result<Outcome> {
                     format!("{}\n\n{question}", straw.join(" "))
                 };
                 let encode = |sentences: usize| {
-                    let chat = [Message::new(Role::User, text(sentences))];
-                    model.template.encode(&chat, &model.tokenizer)
+                    let chat = vec![Message::new(Role::User, text(sentences))];
+                    draft.encode(&Prompt::Chat(chat))
                 };
                 // As many sentences as fit.
                 let (mut low, mut high) = (1, *length);
@@ -117,11 +112,16 @@ pub fn run(args: &NeedleArgs, context: &Context) -> anyhow::Result<Outcome> {
                 let spans = |text: &str| {
                     footnote_engine::compress::ranges_of(
                         &tokens,
-                        &model.tokenizer,
+                        draft.tokenizer(),
                         &[text.to_owned()],
                     )
                 };
-                let short = compress(args.compress, &tokens, &model.tokenizer, Some(&draft), &[])?;
+                let focus = spans(&question).pop().unwrap_or(0..tokens.len());
+                let asked = Asked {
+                    focus,
+                    ..Asked::by_its_end(&tokens)
+                };
+                let short = compress(args.compress, &asked, draft.tokenizer(), Some(&draft))?;
                 let stays = |at: usize| short.kept.binary_search(&at).is_ok();
                 let sentence: Vec<usize> = spans(&needle).into_iter().flatten().collect();
                 let digits: Vec<usize> = spans(&code.to_string()).into_iter().flatten().collect();

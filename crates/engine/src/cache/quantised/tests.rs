@@ -134,6 +134,7 @@ fn read(decoder: &Decoder, cache: &mut Cache, tokens: &[u32], chunk: usize) -> V
             origin: Origin::Prompt,
             cache,
             outputs: Outputs::Every,
+            perturbation: None,
         }];
         let rows = decoder.forward(&mut steps, &mut scratch, &|| true).unwrap();
         logits.extend(
@@ -287,6 +288,7 @@ fn a_step_that_is_broken_off_leaves_no_trace() {
                 origin: Origin::Prompt,
                 cache: &mut cache,
                 outputs: Outputs::Last,
+                perturbation: None,
             }];
             let keep_going = || {
                 asked.set(asked.get() + 1);
