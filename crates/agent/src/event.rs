@@ -1,6 +1,6 @@
 //! The steps of a question as they happen: shown in a terminal, streamed over HTTP, kept as a trace.
 
-use footnote_filings::{Accession, DocType, PassageId};
+use footnote_filings::{Accession, DocType, PassageId, Span};
 use serde::{Deserialize, Serialize};
 
 use crate::{Answer, DocTypeRanking, Footnote, Input};
@@ -60,6 +60,28 @@ pub enum Step {
         /// The figure and where it stands.
         input: Input,
     },
+    /// A draft model shortened the excerpts.
+    Shortened {
+        /// By which policy.
+        policy: String,
+        /// Tokens of the excerpts with the question.
+        tokens: usize,
+        /// Of these, tokens that it kept.
+        tokens_kept: usize,
+        /// Lines before.
+        lines: usize,
+        /// Lines that stay: those of which more than half was kept.
+        lines_kept: usize,
+    },
+    /// What was read of the passages, and which of them the question attends to.
+    Explained {
+        /// The model whose attention this is; none where no model tells its attention.
+        by: Option<String>,
+        /// Why there is no attention.
+        why_not: Option<String>,
+        /// The passages, in the order of the prompt.
+        passages: Vec<AttendedPassage>,
+    },
     /// The model chose the lines that answer the question.
     Evidence {
         /// The lines, verbatim.
@@ -93,6 +115,48 @@ pub enum Step {
         /// What went wrong, with the mend.
         message: String,
     },
+}
+
+/// A passage as the model that answers reads it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AttendedPassage {
+    /// Its filing.
+    pub accession: Accession,
+    /// The page, for page corpora.
+    pub page: Option<u32>,
+    /// The sections around it.
+    pub section_path: Vec<String>,
+    /// What the question pays this passage of all that it pays passages, less what any question would: the mean over heads.
+    pub share: Option<f32>,
+    /// The heads that pay it the largest shares.
+    pub heads: Vec<HeadShare>,
+    /// Its lines that were weighed, in order.
+    pub lines: Vec<LineRead>,
+}
+
+/// What one head of a model pays a passage.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeadShare {
+    /// Its layer, from 0.
+    pub layer: usize,
+    /// Its number in the layer, from 0.
+    pub head: usize,
+    /// Of all that it pays passages, 0 to 1.
+    pub share: f32,
+}
+
+/// A line that was weighed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LineRead {
+    /// As it stands in the filing.
+    pub text: String,
+    /// Where.
+    pub span: Span,
+    /// Whether the model that answers was shown it.
+    pub kept: bool,
 }
 
 /// A passage as a trace shows it, without its text.

@@ -31,7 +31,7 @@ pub use doctype::{
     LearnedOrder, NearestOrder, ProbeOrder, RandomOrder,
 };
 pub use error::AgentError;
-pub use event::{Event, PassageShown, Step};
+pub use event::{AttendedPassage, Event, HeadShare, LineRead, PassageShown, Step};
 pub use model_ranker::ModelRanker;
 pub use number::{
     Agreement, NumberInText, Scale, Show, Unit, agree, grouped, numbers_in, round, stated_scale,

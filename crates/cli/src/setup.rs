@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use footnote_agent::{Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker};
+use footnote_agent::{Agent, DocTypeRanker, FixedOrder, LearnedOrder, ModelRanker, Settings};
 use footnote_engine::catalogue::Purpose;
+use footnote_engine::compress::{Draft, EvidenceHeads};
 use footnote_engine::{
-    Embedder, HiddenStates, LanguageModel, RemoteModel, RemoteOptions, SentenceEncoder, catalogue,
+    Embedder, HiddenStates, LanguageModel, LocalModel, RemoteModel, RemoteOptions, SentenceEncoder,
+    catalogue,
 };
 use footnote_index::{Corpus, SearchBackend};
 use include_dir::{Dir, include_dir};
@@ -41,11 +43,36 @@ pub fn corpus(context: &Context) -> anyhow::Result<Corpus> {
     })
 }
 
-/// The agent, with everything that a first question needs fetched and imported.
-pub fn agent(model: Option<&str>, context: &Context) -> anyhow::Result<Agent> {
+/// The agent, with everything that a first question needs fetched and imported. Where `settings` need a draft model, it is
+/// `draft`, or that of the pair where no model was asked for by name.
+pub fn agent(
+    model: Option<&str>,
+    draft: Option<&str>,
+    settings: Settings,
+    context: &Context,
+) -> anyhow::Result<Agent> {
     let minds = minds(model, context)?;
     let corpus: Arc<dyn SearchBackend> = Arc::new(corpus_or_sample(context)?);
-    Ok(Agent::new(corpus, minds.answering, minds.doc_types))
+    let agent = Agent::new(corpus, minds.answering, minds.doc_types).with_settings(settings);
+    let wanted = settings.explain || settings.compress.budget().is_some();
+    Ok(match (draft, minds.draft) {
+        (Some(name), _) => agent.with_draft(engine::draft(name, None, context)?),
+        (None, Some(draft)) if wanted => {
+            agent.with_draft(draft.as_draft(EvidenceHeads::known(draft.name()))?)
+        }
+        (None, None) if wanted && model.is_none() => agent.with_draft(self::draft(context)?),
+        // A model that was asked for by name does everything itself.
+        _ => agent,
+    })
+}
+
+/// The draft of the pair, fetched if need be.
+pub fn draft(context: &Context) -> anyhow::Result<Draft> {
+    let entry = catalogue::find(DRAFT_MODEL)?;
+    if !models::is_here(entry, context) {
+        models::get(entry, context)?;
+    }
+    engine::draft(DRAFT_MODEL, None, context)
 }
 
 /// The models behind the agent.
@@ -54,6 +81,8 @@ pub struct Minds {
     pub answering: Arc<dyn LanguageModel>,
     /// Orders document types.
     pub doc_types: Arc<dyn DocTypeRanker>,
+    /// The smaller model, where it was loaded for them.
+    pub draft: Option<Arc<LocalModel>>,
     /// All that are loaded, by the names they are asked for.
     pub loaded: Vec<(String, Arc<dyn LanguageModel>)>,
 }
@@ -73,18 +102,23 @@ pub fn minds(model: Option<&str>, context: &Context) -> anyhow::Result<Minds> {
         return Ok(Minds {
             answering,
             doc_types: Arc::new(learned_order(&trained, context)?),
+            draft: None,
             loaded,
         });
     }
     // The smaller model of the pair orders the document types; a model that was asked for by name
     // does everything itself.
-    let ranking = match model {
-        None => {
-            let draft = language_model(Some(DRAFT_MODEL), context)?;
+    let draft = match model {
+        None => Some(engine::open(DRAFT_MODEL, context)?),
+        Some(_) => None,
+    };
+    let ranking: Arc<dyn LanguageModel> = match &draft {
+        Some(draft) => {
+            let draft: Arc<dyn LanguageModel> = Arc::clone(draft) as _;
             loaded.push((named(DRAFT_MODEL), Arc::clone(&draft)));
             draft
         }
-        Some(_) => Arc::clone(&answering),
+        None => Arc::clone(&answering),
     };
     let doc_types: Arc<dyn DocTypeRanker> = match ModelRanker::new(ranking) {
         Ok(ranker) => Arc::new(ranker),
@@ -99,6 +133,7 @@ pub fn minds(model: Option<&str>, context: &Context) -> anyhow::Result<Minds> {
     Ok(Minds {
         answering,
         doc_types,
+        draft,
         loaded,
     })
 }

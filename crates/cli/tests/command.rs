@@ -425,6 +425,117 @@ fn an_answer_of_the_smallest_model_has_only_footnotes_that_hold() {
     }
 }
 
+/// What was read, and what the question attends to, is told beside the answer; a draft may shorten what is read.
+#[test]
+fn an_answer_is_explained() {
+    let model = text(&footnote_testkit::model_or_skip!(
+        "smollm2-135m-instruct-q4_1.gguf"
+    ));
+    let footnote = Footnote::with_sample();
+    let question = "Why did Aquillon's backlog change?";
+    let told = footnote
+        .run(&["ask", question, "--model", &model, "--explain"])
+        .code(0);
+    assert!(told.out().contains("by smollm2"), "{}", told.out());
+    assert!(told.out().contains(" lines read"), "{}", told.out());
+    let shortened = footnote.run(&[
+        "ask",
+        question,
+        "--model",
+        &model,
+        "--draft",
+        &model,
+        "--compress",
+        "specpc:600",
+        "--explain",
+        "--json",
+    ]);
+    let answer = shortened.code(0).json();
+    let events = answer["trace"]["events"].as_array().unwrap();
+    let event = |name: &str| events.iter().find(|event| event["event"] == name).unwrap();
+    let short = event("shortened");
+    assert_eq!(short["policy"], "specpc:600");
+    assert_eq!(short["tokens_kept"], 600, "{short}");
+    let explained = event("explained");
+    let passages = explained["passages"].as_array().unwrap();
+    let lines = || {
+        passages
+            .iter()
+            .flat_map(|passage| passage["lines"].as_array().unwrap())
+    };
+    let kept = lines().filter(|line| line["kept"] == true).count();
+    assert_eq!(short["lines_kept"], kept, "{short}");
+    assert!(kept > 0 && kept < lines().count(), "{kept}");
+    let named = |passage: &Value| passage["heads"].as_array().unwrap().len();
+    assert!(passages.iter().all(|passage| named(passage) <= 3));
+    footnote
+        .run(&[
+            "ask",
+            question,
+            "--model",
+            &model,
+            "--compress",
+            "specpc:600",
+        ])
+        .code(2)
+        .says("--draft");
+    footnote
+        .run(&["ask", question, "--compress", "speckv:600"])
+        .code(2)
+        .says("keeps pairs");
+}
+
+#[test]
+fn a_prompt_is_made_short_as_text() {
+    let model = text(&footnote_testkit::model_or_skip!(
+        "smollm2-135m-instruct-q4_1.gguf"
+    ));
+    let footnote = Footnote::new();
+    let straw = "Depreciation is charged over 12 years on a straight-line basis. ";
+    let prompt = format!(
+        "{}\nNote 7: Foxholt.\n{}\n\nWhat does note 7 say?",
+        straw.repeat(30),
+        straw.repeat(30)
+    );
+    let path = text(&footnote.write("long.txt", prompt.as_bytes()));
+    let arguments = [
+        "engine",
+        "compress",
+        "--draft",
+        &model,
+        "--prompt-file",
+        &path,
+        "--compress",
+        "bm25:200",
+        "--protect",
+        "Note 7: Foxholt.",
+    ];
+    let plain = footnote.run(&arguments).code(0).out();
+    assert!(
+        plain.contains("[…]") && plain.contains("Note 7: Foxholt."),
+        "{plain}"
+    );
+    assert!(
+        plain.trim_end().ends_with("What does note 7 say?"),
+        "{plain}"
+    );
+    let short = footnote
+        .run(&[&arguments[..], &["--json"]].concat())
+        .code(0)
+        .json();
+    assert_eq!(short["tokens_kept"], 200, "{short}");
+    let mut words = String::new();
+    for span in short["spans"].as_array().unwrap() {
+        let (start, end) = (span[0].as_u64().unwrap(), span[1].as_u64().unwrap());
+        words.push_str(&prompt[start as usize..end as usize]);
+    }
+    let bare = |text: &str| -> String { text.replace("[…]", "").split_whitespace().collect() };
+    assert_eq!(bare(short["text"].as_str().unwrap()), bare(&words));
+    let mut pairs = arguments.to_vec();
+    pairs[7] = "speckv:200";
+    footnote.run(&pairs).code(1).says("leaves no text");
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let footnote = Footnote::with_sample();
@@ -637,9 +748,7 @@ fn heads_that_keep_evidence_are_found_and_used() {
         "--out",
         &text(&out),
         "--budget",
-        "128",
-        "--reach",
-        "16",
+        "128,160",
         "--most",
         "2",
         "--json",
@@ -649,7 +758,7 @@ fn heads_that_keep_evidence_are_found_and_used() {
     assert_eq!(report["prompts"], 4, "{report}");
     let heads = fs::read_to_string(&out).unwrap();
     assert!(
-        heads.contains("heads = ") && heads.contains("found_on"),
+        heads.contains("[[heads]]") && heads.contains("found_on"),
         "{heads}"
     );
     let used = footnote.run(&[

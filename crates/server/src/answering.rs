@@ -192,6 +192,8 @@ fn shown(event: &Event) -> (&'static str, Value) {
         Step::Passages { .. } => "passages",
         Step::Plan { .. } => "plan",
         Step::Figure { .. } => "figure",
+        Step::Shortened { .. } => "shortened",
+        Step::Explained { .. } => "explained",
         Step::Evidence { .. } => "evidence",
         Step::Token { .. } => "token",
         Step::Citation { .. } => "citation",

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::say::say;
 use super::sources::all_regions;
-use super::{Draft, Work};
+use super::{Found, Work};
 use crate::calc::{
     Amount, Expr, Plan, StatementKind, Wanted, WantedItem, evaluate, item_named, parse_formula,
 };
@@ -34,7 +34,7 @@ pub(super) fn compute(
     work: &mut Work<'_, '_>,
     plan: &Plan,
     filings: &[FilingMeta],
-) -> Result<Option<Draft>, AgentError> {
+) -> Result<Option<Found>, AgentError> {
     work.recorder.step(Step::Plan {
         name: plan.name.clone(),
         formula: plan.formula.clone(),

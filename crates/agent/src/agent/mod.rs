@@ -8,6 +8,7 @@
 
 mod compute;
 mod excerpts;
+mod explain;
 mod named;
 mod notes;
 mod reading;
@@ -18,6 +19,7 @@ mod write;
 
 use std::sync::Arc;
 
+use footnote_engine::compress::{CompressionPolicy, Draft};
 use footnote_engine::{
     CancellationToken, FinishReason, GenerateEvent, GenerateRequest, Grammar, LanguageModel,
     Message, Prompt, Role,
@@ -45,6 +47,13 @@ pub struct Settings {
     pub excerpt_tokens: usize,
     /// Tokens the model may write for an answer.
     pub answer_tokens: usize,
+    /// How a draft model shortens the excerpts, which are then cut from [`wide_tokens`](Self::wide_tokens); none leaves it
+    /// to the words that they share with the question. `evals/results/compression.md` compares the two.
+    pub compress: CompressionPolicy,
+    /// Tokens of excerpts before a draft shortens them.
+    pub wide_tokens: usize,
+    /// Whether to tell what was read of the passages and which of them the question attends to.
+    pub explain: bool,
 }
 
 impl Default for Settings {
@@ -54,6 +63,9 @@ impl Default for Settings {
             passages: 12,
             excerpt_tokens: 1_300,
             answer_tokens: 320,
+            compress: CompressionPolicy::None,
+            wide_tokens: 6_000,
+            explain: false,
         }
     }
 }
@@ -63,12 +75,14 @@ pub struct Agent {
     backend: Arc<dyn SearchBackend>,
     model: Arc<dyn LanguageModel>,
     doc_types: Arc<dyn DocTypeRanker>,
+    draft: Option<Draft>,
     settings: Settings,
 }
 
 /// What a part of the agent may use while it works on one question.
 struct Work<'a, 'b> {
     model: &'a dyn LanguageModel,
+    draft: Option<&'a Draft>,
     settings: Settings,
     question: &'a str,
     sources: Sources<'a>,
@@ -77,7 +91,7 @@ struct Work<'a, 'b> {
 }
 
 /// What a way to an answer came to.
-struct Draft {
+struct Found {
     statements: Vec<Statement>,
     calculation: Option<crate::Calculation>,
 }
@@ -93,8 +107,16 @@ impl Agent {
             backend,
             model,
             doc_types,
+            draft: None,
             settings: Settings::default(),
         }
+    }
+
+    /// The same agent with a small model that reads long excerpts first, and whose attention explains.
+    #[must_use]
+    pub fn with_draft(mut self, draft: Draft) -> Agent {
+        self.draft = Some(draft);
+        self
     }
 
     /// The same agent with other settings.
@@ -297,18 +319,19 @@ impl Agent {
         }
         let mut work = Work {
             model: self.model.as_ref(),
+            draft: self.draft.as_ref(),
             settings: self.settings,
             question: &question.text,
             sources: Sources::new(self.backend.as_ref(), passages)?,
             recorder,
             notes: Notes::default(),
         };
-        let mut draft = None;
+        let mut found = None;
         if let Some(plan) = plan(&question.text, latest) {
-            draft = compute::compute(&mut work, &plan, filings)?;
+            found = compute::compute(&mut work, &plan, filings)?;
         }
-        let draft = match draft {
-            Some(draft) => draft,
+        let found = match found {
+            Some(found) => found,
             None => read_and_say(&mut work)?,
         };
         let footnotes = work.notes.finish(&mut work.sources)?;
@@ -317,19 +340,19 @@ impl Agent {
                 footnote: footnote.clone(),
             });
         }
-        if draft.statements.is_empty() {
+        if found.statements.is_empty() {
             searched.reason =
                 "the passages found do not answer the question, or the answer did not hold against them"
                     .to_owned();
             return Ok(self.nothing(question, searched, recorder));
         }
-        let statements = notes::recheck(draft.statements, &footnotes);
+        let statements = notes::recheck(found.statements, &footnotes);
         Ok(Answer {
             question: question.text.clone(),
             text: notes::text_of(&statements),
             statements,
             footnotes,
-            calculation: draft.calculation,
+            calculation: found.calculation,
             not_found: None,
             removed: recorder.removed(),
             trace: recorder.finish(),
@@ -402,12 +425,12 @@ impl Work<'_, '_> {
 
 /// The ways of a question that no plan answers: the model names figures and a formula where the
 /// question is for one, else it writes from the lines.
-fn read_and_say(work: &mut Work<'_, '_>) -> Result<Draft, AgentError> {
-    let reading = Reading::new(work);
+fn read_and_say(work: &mut Work<'_, '_>) -> Result<Found, AgentError> {
+    let reading = Reading::new(work)?;
     if wants_figure(work.question)
-        && let Some(draft) = named::named(work, &reading)?
+        && let Some(found) = named::named(work, &reading)?
     {
-        return Ok(draft);
+        return Ok(found);
     }
     write::write(work, &reading)
 }

@@ -13,7 +13,7 @@ use super::excerpts::{Line, cell_shown, one_line};
 use super::reading::{Reading, SYSTEM};
 use super::say::{in_scale, lower_first, money_places};
 use super::write::shared_words;
-use super::{Draft, Work};
+use super::{Found, Work};
 use crate::answer::FormulaSource;
 use crate::calc::{Amount, Asks, ClosedFormula, MAX_FIGURES, asks, evaluate, periods_in, written};
 use crate::checker::{Evidence, check_statement};
@@ -59,7 +59,7 @@ struct Offered {
 pub(super) fn named(
     work: &mut Work<'_, '_>,
     reading: &Reading,
-) -> Result<Option<Draft>, AgentError> {
+) -> Result<Option<Found>, AgentError> {
     let offered = offered(reading);
     if offered.is_empty() {
         return Ok(None);
@@ -308,7 +308,7 @@ fn said(
     reading: &Reading,
     formula: ClosedFormula,
     figures: &[Offered],
-) -> Option<Draft> {
+) -> Option<Found> {
     let lines: Vec<&Line> = figures.iter().map(|f| &reading.lines[f.line]).collect();
     if formula == ClosedFormula::Value && lines.iter().any(|line| line.row.is_none()) {
         // A sentence says more than its number: the way of words quotes it.
@@ -400,7 +400,7 @@ fn said(
         unit: result.unit,
         shown,
     });
-    Some(Draft {
+    Some(Found {
         statements: vec![statement],
         calculation,
     })

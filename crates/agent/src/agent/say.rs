@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::compute::Resolved;
-use super::{Draft, Work};
+use super::{Found, Work};
 use crate::calc::{Aim, Amount, Asks, Expr, Plan, written};
 use crate::checker::{Evidence, check_statement};
 use crate::number::{grouped, round};
@@ -15,7 +15,7 @@ pub(super) fn say(
     plan: &Plan,
     found: &[Resolved],
     steps: &[Amount],
-) -> Option<Draft> {
+) -> Option<Found> {
     let scale = found
         .iter()
         .flat_map(|f| f.figure.parts.iter().map(|p| p.scale))
@@ -151,7 +151,7 @@ pub(super) fn say(
             shown: shown[at].clone(),
         })
         .collect();
-    Some(Draft {
+    Some(Found {
         statements: vec![statement],
         calculation: Some(Calculation {
             name: plan.name.clone(),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::excerpts::{Line, one_line};
 use super::reading::{Reading, SYSTEM};
-use super::{Draft, Work};
+use super::{Found, Work};
 use crate::checker::{Evidence, check_statement};
 use crate::number::numbers_in;
 use crate::{AgentError, Statement, Step};
@@ -36,8 +36,8 @@ struct WrittenStatement {
 }
 
 /// Writes an answer; no statements where the model finds none or none holds.
-pub(super) fn write(work: &mut Work<'_, '_>, reading: &Reading) -> Result<Draft, AgentError> {
-    let nothing = Draft {
+pub(super) fn write(work: &mut Work<'_, '_>, reading: &Reading) -> Result<Found, AgentError> {
+    let nothing = Found {
         statements: Vec::new(),
         calculation: None,
     };
@@ -102,7 +102,7 @@ pub(super) fn write(work: &mut Work<'_, '_>, reading: &Reading) -> Result<Draft,
             }
         }
     }
-    Ok(Draft {
+    Ok(Found {
         statements,
         calculation: None,
     })

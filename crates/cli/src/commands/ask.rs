@@ -1,12 +1,17 @@
 //! `ask`: a question in, its steps as they happen, then the answer with numbered footnotes.
 
-use footnote_agent::{Answer, AskedScope, Event, Footnote, NotFound, Question, Step};
+use footnote_agent::{
+    Answer, AskedScope, AttendedPassage, Event, Footnote, NotFound, Question, Settings, Step,
+};
 use footnote_filings::{DocType, Form, Ticker};
 
 use crate::args::{AskArgs, ScopeArgs};
 use crate::commands::{Context, Usage, traces};
 use crate::output::{Outcome, Output};
 use crate::setup;
+
+/// Characters shown of a line that is explained.
+const EXPLAINED_CHARS: usize = 110;
 
 pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
     let output = &context.output;
@@ -16,7 +21,27 @@ pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
     };
     // What is wrong with a question is said before a gigabyte is fetched for it.
     question.check().map_err(|error| Usage(error.to_string()))?;
-    let agent = setup::agent(args.model.as_deref(), context)?;
+    if args.compress.pairs().is_some() {
+        return Err(Usage(format!(
+            "{} keeps pairs of a cache and no lines; choose specpc-heads:C, specpc:C or bm25:C",
+            args.compress
+        ))
+        .into());
+    }
+    let settings = Settings {
+        compress: args.compress,
+        explain: args.explain,
+        ..Settings::default()
+    };
+    if args.compress.needs_draft() && args.model.is_some() && args.draft.is_none() {
+        return Err(Usage(format!(
+            "{} needs a draft model that reads the excerpts first; name one with --draft",
+            args.compress
+        ))
+        .into());
+    }
+    let (model, draft) = (args.model.as_deref(), args.draft.as_deref());
+    let agent = setup::agent(model, draft, settings, context)?;
 
     let mut failed = Ok(());
     let answer = agent.ask(&question, &mut |event: Event| {
@@ -37,8 +62,91 @@ pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
         output.json(&answer)?;
     } else if !args.stream {
         print(&answer, output)?;
+        if args.explain {
+            explain(&answer, output)?;
+        }
     }
     Ok(Outcome::Done)
+}
+
+/// What was read and what won, for people.
+fn explain(answer: &Answer, output: &Output) -> anyhow::Result<()> {
+    let explained = answer
+        .trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.step {
+            Step::Explained {
+                by,
+                why_not,
+                passages,
+            } => Some((by, why_not, passages)),
+            _ => None,
+        });
+    let mut told = false;
+    for (by, why_not, passages) in explained {
+        told = true;
+        match (by, why_not) {
+            (Some(model), _) => output.line(&format!(
+                "\nWhat was read, and what the question attends to by {model} (less what any question would):"
+            ))?,
+            (None, why) => output.line(&format!(
+                "\nWhat was read (no attention: {}):",
+                why.as_deref().unwrap_or("no model tells it")
+            ))?,
+        }
+        let mut order: Vec<&AttendedPassage> = passages.iter().collect();
+        order.sort_by(|a, b| b.share.unwrap_or(0.0).total_cmp(&a.share.unwrap_or(0.0)));
+        for passage in order {
+            explain_passage(passage, output)?;
+        }
+    }
+    if !told {
+        output.line(
+            "\nNo excerpts were read: code found the figures in the filings' tables, and the model wrote nothing.",
+        )?;
+    }
+    Ok(())
+}
+
+fn explain_passage(passage: &AttendedPassage, output: &Output) -> anyhow::Result<()> {
+    let mut place = vec![passage.accession.to_string()];
+    place.extend(passage.section_path.last().cloned());
+    place.extend(passage.page.map(|page| format!("page {page}")));
+    let share = passage.share.map_or_else(
+        || "  ".to_owned(),
+        |share| format!("{:>3.0} %", 100.0 * share),
+    );
+    let heads: Vec<String> = passage
+        .heads
+        .iter()
+        .filter(|head| head.share > 0.0)
+        .map(|head| format!("{}-{} {:.0} %", head.layer, head.head, 100.0 * head.share))
+        .collect();
+    let by = match heads.is_empty() {
+        true => String::new(),
+        false => format!(" (heads {})", heads.join(", ")),
+    };
+    let kept = passage.lines.iter().filter(|line| line.kept).count();
+    output.line(&format!(
+        "\n{share}  {}{by}; {kept} of {} lines read",
+        place.join(", "),
+        passage.lines.len()
+    ))?;
+    for line in &passage.lines {
+        let mark = if line.kept { '+' } else { '-' };
+        let text: String = line.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        output.line(&format!("    {mark} {}", shortened(&text, EXPLAINED_CHARS)))?;
+    }
+    Ok(())
+}
+
+/// At most so many characters of a line.
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 /// The typed scope of the flags.
@@ -106,6 +214,16 @@ fn step_line(event: &Event) -> Option<String> {
                 input.item, input.period, input.written, input.label
             )
         }
+        Step::Shortened {
+            policy,
+            tokens,
+            tokens_kept,
+            lines,
+            lines_kept,
+        } => format!(
+            "shortened  {tokens_kept} of {tokens} tokens, {lines_kept} of {lines} lines (by {policy})"
+        ),
+        Step::Explained { passages, .. } => format!("explained  {} passages", passages.len()),
         Step::Evidence { lines } => format!("evidence   {} lines", lines.len()),
         Step::Removed { text, reason } => format!("removed    {text:?}: {reason}"),
         Step::Token { .. } | Step::Citation { .. } | Step::Answer { .. } | Step::Error { .. } => {

@@ -11,9 +11,10 @@ use footnote_agent::rank::passage::{Choice, Models, PassageRanker, order};
 use footnote_agent::retrieve::{PageOrder, Retriever};
 use footnote_agent::{
     Agent, DescribedOrder, DocTypeRanker, FixedOrder, GeneratedOrder, LearnedOrder, ModelRanker,
-    Question, RandomOrder,
+    Question, RandomOrder, Settings,
 };
 use footnote_engine::cache::CacheChoice;
+use footnote_engine::compress::{CompressionPolicy, Draft};
 use footnote_engine::{Embedder, LanguageModel, LocalModel, LocalOptions, catalogue};
 use footnote_eval::{Bench, Cell, OpenCell, Outcome, PageHit, Posed, Task, Watch, Worker};
 use footnote_filings::DocType;
@@ -65,12 +66,13 @@ pub fn check_policies(cell: &Cell) -> Result<(), String> {
         return Ok(());
     }
     cell.cache.parse::<CacheChoice>()?;
-    match cell.compression.as_str() {
-        "none" => Ok(()),
-        other => Err(format!(
-            "evaluations do not compress prompts, so compression must be none, not {other:?}"
-        )),
+    let policy: CompressionPolicy = cell.compression.parse()?;
+    if policy.pairs().is_some() || (policy.budget().is_some() && cell.task != Task::Answers) {
+        return Err(format!(
+            "only answers are read through a compression, and only through one that keeps tokens; not {policy}"
+        ));
     }
+    Ok(())
 }
 
 struct Opened {
@@ -78,6 +80,9 @@ struct Opened {
     model: Option<Arc<dyn LanguageModel>>,
     corpus: Option<Arc<Corpus>>,
     embedder: Option<Arc<dyn Embedder>>,
+    /// Reads excerpts first, where the cell's compression asks for it.
+    draft: Option<Draft>,
+    compress: CompressionPolicy,
 }
 
 impl Bench for Rankers<'_> {
@@ -98,11 +103,20 @@ impl Bench for Rankers<'_> {
             )),
             Task::DocTypes | Task::Passages => None,
         };
+        let compress: CompressionPolicy = cell.compression.parse()?;
+        let draft = match (cell.task, compress.budget()) {
+            (Task::Answers, Some(_)) => {
+                Some(setup::draft(self.context).map_err(|error| format!("{error:#}"))?)
+            }
+            _ => None,
+        };
         Ok(Box::new(Opened {
             cell: cell.clone(),
             model,
             corpus,
             embedder: self.embedder_of(cell)?,
+            draft,
+            compress,
         }))
     }
 }
@@ -218,7 +232,16 @@ impl OpenCell for Opened {
             Task::Answers => {
                 let corpus: Arc<dyn SearchBackend> = Arc::clone(self.corpus()?) as _;
                 let ranker = Arc::from(self.doc_types(watch)?);
-                Box::new(Answers(Agent::new(corpus, self.watched(watch)?, ranker)))
+                let settings = Settings {
+                    compress: self.compress,
+                    ..Settings::default()
+                };
+                let mut agent =
+                    Agent::new(corpus, self.watched(watch)?, ranker).with_settings(settings);
+                if let Some(draft) = &self.draft {
+                    agent = agent.with_draft(draft.clone());
+                }
+                Box::new(Answers(agent))
             }
         })
     }
