@@ -1,7 +1,7 @@
 //! Which ranker finds the evidence among the pages of the right document, and how long does it take?
 //!
-//! `cargo bench --profile dev -p footnote-eval --bench rank_pages -- CORPUS MODEL.gguf [judges] [order]` takes each FinanceBench
-//! development question, its document's 20 best pages by BM25, and orders them: as BM25 does, by the attention of all heads
+//! `cargo bench --profile dev -p footnote-eval --bench rank_pages -- CORPUS MODEL.gguf [judges] [order] [N]` takes each FinanceBench
+//! development question, or every Nth, its document's 20 best pages by BM25, and orders them: as BM25 does, by the attention of all heads
 //! and of chosen ones (chosen on half of the companies, measured on the other), and with `judges` by the likelihood of the
 //! question and by yes or no. It prints the table that `evals/results/compression.md` quotes.
 #![allow(
@@ -69,7 +69,13 @@ fn main() {
         return;
     };
     let corpus = Corpus::open(&PathBuf::from(corpus)).unwrap();
-    let cases = cases(&corpus, &questions);
+    let every = arguments
+        .iter()
+        .find_map(|argument| argument.parse::<usize>().ok());
+    let cases: Vec<Case> = cases(&corpus, &questions)
+        .into_iter()
+        .step_by(every.unwrap_or(1).max(1))
+        .collect();
     eprintln!("{} questions", cases.len());
     let model: Arc<dyn LanguageModel> =
         Arc::new(LocalModel::open(&PathBuf::from(model), LocalOptions::default()).unwrap());

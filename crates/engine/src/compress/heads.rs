@@ -14,7 +14,10 @@ use crate::config::ModelConfig;
 pub const NO_QUESTION: &str = "N/A";
 
 /// Sets that come with Footnote, by how a model's file is named.
-const KNOWN: &[(&str, &str)] = &[];
+const KNOWN: &[(&str, &str)] = &[(
+    "qwen2.5-coder-0.5b",
+    include_str!("known/qwen2.5-coder-0.5b.toml"),
+)];
 
 /// One head.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +116,37 @@ impl EvidenceHeads {
                 "the draft has no head {} in layer {}: it has {} layers of {} heads",
                 head.head, head.layer, config.layers, config.heads
             ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sets_that_come_along_are_read_and_written_back() {
+        for (name, text) in KNOWN {
+            let heads = EvidenceHeads::parse(text).unwrap();
+            assert_eq!(heads.model, *name);
+            assert_eq!(EvidenceHeads::parse(&heads.text().unwrap()).unwrap(), heads);
+            let file = format!("{name}-instruct-q4_k_m");
+            assert_eq!(EvidenceHeads::known(&file), Some(heads));
+        }
+        assert_eq!(EvidenceHeads::known("smollm2-135m"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said() {
+        let (_, good) = KNOWN[0];
+        for (wrong, word) in [
+            (good.replace("scale = 0.9092176", "scale = 0.0"), "above 0"),
+            (good.replace("scale = 0.9092176", "scale = nan"), "above 0"),
+            (good.replace("prompts = 44", "prompts = -1"), "prompts"),
+            (good.replace("[[heads]]", "[[tails]]"), "tails"),
+        ] {
+            let said = EvidenceHeads::parse(&wrong).unwrap_err();
+            assert!(said.contains(word), "{said}");
         }
     }
 }
