@@ -10,6 +10,8 @@ mod train;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use footnote_engine::Target;
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::compress::{CompressionPolicy, Positions};
 
@@ -375,6 +377,19 @@ pub struct GenerateArgs {
     /// Text of the prompt that asks, such as the question; by default its last paragraph
     #[arg(long, value_name = "TEXT")]
     pub focus: Option<String>,
+    /// Write away from a weaker reading whose evidence heads attend to this instead: identity, zero, sink or uniform (a
+    /// trial: evals/results/contrast.md)
+    #[arg(long, value_name = "TARGET")]
+    pub contrast: Option<Target>,
+    /// The model's own evidence heads, for --contrast
+    #[arg(long, value_name = "H.toml", requires = "contrast")]
+    pub contrast_heads: Option<PathBuf>,
+    /// How far those heads are moved, 0 to 1
+    #[arg(long, default_value_t = 1.0, requires = "contrast")]
+    pub contrast_u: f32,
+    /// How far the text is pushed from the weaker reading; 0 is off
+    #[arg(long, default_value_t = 1.0, requires = "contrast")]
+    pub contrast_weight: f32,
     /// Where kept tokens stand when they are read: contiguous or original
     #[arg(long, default_value = "contiguous", value_name = "WHERE")]
     pub positions: Positions,

@@ -13,8 +13,8 @@ use anyhow::Context as _;
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::compress::{Draft, EvidenceHeads};
 use footnote_engine::{
-    GenerateEvent, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel, LocalOptions,
-    Message, Prompt, Role, Sampling, catalogue,
+    Contrast, GenerateEvent, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel,
+    LocalOptions, Message, Prompt, Role, Sampling, Weak, catalogue,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,9 @@ use crate::args::{BenchArgs, EngineCommand, GenerateArgs};
 use crate::commands::{Context, Usage};
 use crate::output::Outcome;
 use crate::setup;
+
+/// The share of the likeliest token's probability below which a contrast writes no token, as its papers have it.
+const PLAUSIBLE: f32 = 0.1;
 
 /// The largest prompt file that is read.
 const PROMPT_BYTES_MAX: u64 = 16 << 20;
@@ -43,17 +46,46 @@ pub fn open(name: &str, context: &Context) -> anyhow::Result<Arc<LocalModel>> {
     Ok(Arc::new(LocalModel::open(&path, LocalOptions::default())?))
 }
 
+/// The weaker reading that is asked for.
+fn contrast(args: &GenerateArgs) -> anyhow::Result<Option<Contrast>> {
+    let Some(target) = args.contrast else {
+        return Ok(None);
+    };
+    let heads = match &args.contrast_heads {
+        Some(path) => Some(heads_of(path)?),
+        None => EvidenceHeads::known(&args.model),
+    };
+    let Some(heads) = heads else {
+        return Err(Usage(format!(
+            "no evidence heads of {} are known; find them with `footnote engine heads` and name them with --contrast-heads",
+            args.model
+        ))
+        .into());
+    };
+    Ok(Some(Contrast {
+        weak: Weak::Heads {
+            heads: heads.heads.iter().map(|h| (h.layer, h.head)).collect(),
+            target,
+            u: args.contrast_u,
+        },
+        weight: args.contrast_weight,
+        by_entropy: false,
+        plausible: PLAUSIBLE,
+    }))
+}
+
+/// The evidence heads of a file that `engine heads` wrote.
+fn heads_of(path: &Path) -> anyhow::Result<EvidenceHeads> {
+    EvidenceHeads::parse(&read_text(path)?)
+        .map_err(|why| anyhow::anyhow!("{} is no file of evidence heads: {why}", path.display()))
+}
+
 /// A draft model, with the evidence heads of a file that `engine heads` wrote, or those that come with Footnote.
 pub fn draft(name: &str, heads: Option<&Path>, context: &Context) -> anyhow::Result<Draft> {
     let path = catalogue::resolve(name, &context.home.models())?;
     let heads = match heads {
         None => EvidenceHeads::known(&path.file_stem().unwrap_or_default().to_string_lossy()),
-        Some(path) => {
-            let found = EvidenceHeads::parse(&read_text(path)?);
-            Some(found.map_err(|why| {
-                anyhow::anyhow!("{} is no file of evidence heads: {why}", path.display())
-            })?)
-        }
+        Some(path) => Some(heads_of(path)?),
     };
     Ok(Draft::new(LoadedModel::open(&path, None)?, heads)?)
 }
@@ -96,7 +128,7 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         protect: args.protect.clone(),
         focus: args.focus.clone(),
         positions: args.positions,
-        contrast: None,
+        contrast: contrast(args)?,
     };
     let draft = match &args.draft {
         Some(name) => Some(draft(name, args.heads.as_deref(), context)?),

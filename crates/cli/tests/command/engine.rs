@@ -325,4 +325,24 @@ fn heads_that_keep_evidence_are_found_and_used() {
         "--json",
     ]);
     assert_eq!(used.code(0).json()["needles"][0]["kept"], 200);
+    // The same heads, moved while the model writes.
+    let (model, out) = (text(&model), text(&out));
+    let mut write = vec![
+        "engine",
+        "generate",
+        "--model",
+        &model,
+        "--prompt",
+        "The Hexham works shipped",
+        "--max-tokens",
+        "8",
+        "--contrast",
+        "zero",
+    ];
+    footnote.run(&write).code(2).says("--contrast-heads");
+    write.extend(["--contrast-heads", &out, "--contrast-weight", "0"]);
+    let plain = footnote.run(&write[..8]).code(0).out();
+    assert_eq!(footnote.run(&write).code(0).out(), plain);
+    write[9] = "nothing";
+    footnote.run(&write).code(2).says("identity, zero, sink");
 }

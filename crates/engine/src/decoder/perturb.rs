@@ -28,6 +28,22 @@ pub enum Target {
     Uniform,
 }
 
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Target, String> {
+        match name {
+            "identity" => Ok(Target::Identity),
+            "zero" => Ok(Target::Zero),
+            "sink" => Ok(Target::Sink),
+            "uniform" => Ok(Target::Uniform),
+            _ => Err(format!(
+                "heads are moved to identity, zero, sink or uniform, not {name:?}"
+            )),
+        }
+    }
+}
+
 /// Heads, and how far they are moved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Perturbation {
