@@ -283,7 +283,7 @@ pub enum EngineCommand {
         footnote engine generate --model qwen2.5-coder-1.5b --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt\n  \
         footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --prompt \"The 10-K is\"\n  \
         footnote engine generate --model openai:http://127.0.0.1:8000/v1#qwen2.5 --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt")]
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Make a long prompt short as text, for reading or for another model
     #[command(after_help = "Example:\n  \
         footnote engine compress --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt > short.txt\n\n\
