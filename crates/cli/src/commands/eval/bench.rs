@@ -103,7 +103,11 @@ impl Bench for Rankers<'_> {
             )),
             Task::DocTypes | Task::Passages => None,
         };
-        let compress: CompressionPolicy = cell.compression.parse()?;
+        // A cell without a model has no policies.
+        let compress = match cell.model {
+            Some(_) => cell.compression.parse()?,
+            None => CompressionPolicy::None,
+        };
         let draft = match (cell.task, compress.budget()) {
             (Task::Answers, Some(_)) => {
                 Some(setup::draft(self.context).map_err(|error| format!("{error:#}"))?)
