@@ -343,4 +343,71 @@ mod tests {
             }
         }
     }
+
+    /// A band that leaves blocks out beside a softmax in f64 over the first block and what is near; one that reaches
+    /// everything beside plain attention.
+    #[test]
+    fn a_band_looks_at_the_first_block_and_what_is_near() {
+        let table = RopeTable::new(&[0.003; DIM / 2], 2_048);
+        let rotation = Rotation {
+            table: &table,
+            style: RopeStyle::Neox,
+        };
+        let (held, width) = (5 * BLOCK + 30, 2 * DIM);
+        let (keys, values) = (
+            numbers((held + 1) * width, 3),
+            numbers((held + 1) * width, 5),
+        );
+        let mut cache = FullCache::new(SHAPE);
+        let part = |range: std::ops::Range<usize>| range.start * width..range.end * width;
+        for range in [0..held, held..held + 1] {
+            let rows = LayerRows {
+                normed: &[],
+                keys: &keys[part(range.clone())],
+                raw_keys: &[],
+                values: &values[part(range.clone())],
+            };
+            cache.write(0, &rows, &rotation);
+            if range.start == 0 {
+                cache.commit(held);
+            }
+        }
+        let queries = numbers(4 * DIM, 99);
+        let near = |band: usize| {
+            let mut out = vec![0.0; 4 * DIM];
+            cache.attend_near(0, &queries, &mut out, band);
+            out
+        };
+        let mut whole = vec![0.0; 4 * DIM];
+        cache.attend(0, &queries, &mut whole);
+        assert_eq!(near(held), whole);
+        let mut rotated = keys.clone();
+        let positions: Vec<usize> = (0..=held).collect();
+        rope(&mut rotated, 2, DIM, &positions, &table, RopeStyle::Neox);
+        let from = (held - 300) / BLOCK * BLOCK;
+        let seen: Vec<usize> = (0..BLOCK).chain(from..=held).collect();
+        let out = near(300);
+        for head in 0..4 {
+            let row = |of: &[f32], at: usize| -> Vec<f64> {
+                let row = &of[at * width + head / 2 * DIM..][..DIM];
+                row.iter().map(|x| f64::from(*x)).collect()
+            };
+            let weight = |at: &usize| {
+                let key = row(&rotated, *at);
+                let query = &queries[head * DIM..];
+                let dot: f64 = key.iter().zip(query).map(|(k, q)| k * f64::from(*q)).sum();
+                (dot / (DIM as f64).sqrt()).exp()
+            };
+            let weights: Vec<f64> = seen.iter().map(weight).collect();
+            let sum: f64 = weights.iter().sum();
+            for channel in 0..DIM {
+                let rows = seen.iter().zip(&weights);
+                let want: f64 = rows
+                    .map(|(at, w)| w / sum * row(&values, *at)[channel])
+                    .sum();
+                let got = f64::from(out[head * DIM + channel]);
+                assert!((got - want).abs() < 2e-3, "head {head}: {got} for {want}");
+            }
+        }
+    }
 }

@@ -150,3 +150,81 @@ impl Decoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LoadedModel;
+    use crate::decoder::{Origin, Run};
+
+    /// What a moved head gives, beside its definition; the other heads give what they gave.
+    #[test]
+    fn a_moved_head_gives_its_target() {
+        let Some(path) = footnote_testkit::model("smollm2-135m-instruct-q4_1.gguf") else {
+            footnote_testkit::skip(module_path!(), "no model smollm2-135m");
+            return;
+        };
+        let decoder = LoadedModel::open(&path, None).unwrap().decoder;
+        let (shape, count, moved) = (decoder.heads, 5, 4);
+        let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
+        let mut cache = decoder.full_cache();
+        let mut scratch = Scratch::default();
+        scratch.resize(count, &decoder.config);
+        let rows = scratch.stream.chunks_exact_mut(decoder.config.hidden);
+        for (token, row) in [100, 2000, 345, 77, 9000].into_iter().zip(rows) {
+            decoder.weights.embedding.dequantize_row(token, row);
+        }
+        let positions: Vec<usize> = (0..count).collect();
+        let runs = [Run {
+            rows: 0..count,
+            form: Origin::Prompt.form(),
+        }];
+        decoder.project(0, &positions, &runs, &mut scratch);
+        let view = decoder.view(0);
+        cache.write(&view, &decoder.rows(0, &(0..count), &scratch));
+        cache.attend(&view, &scratch.queries, &mut scratch.attended);
+        let plain = scratch.attended.clone();
+        let value = |row: usize, at: usize| {
+            f64::from(scratch.values[(row * shape.kv_heads + moved / group) * dim + at])
+        };
+        let values: Vec<Vec<f64>> = (0..count)
+            .map(|row| (0..dim).map(|at| value(row, at)).collect())
+            .collect();
+        for target in [
+            Target::Identity,
+            Target::Zero,
+            Target::Sink,
+            Target::Uniform,
+        ] {
+            for u in [0.25_f32, 1.0] {
+                let perturbation = Perturbation::new(&[(0, moved)], target, u).unwrap();
+                scratch.attended.clone_from(&plain);
+                decoder.perturb(&perturbation, &view, &mut cache, 0..count, &mut scratch);
+                for (at, (got, was)) in scratch.attended.iter().zip(&plain).enumerate() {
+                    let (row, head) = (at / dim / shape.heads, at / dim % shape.heads);
+                    if head != moved {
+                        assert_eq!(got, was, "head {head} stays");
+                        continue;
+                    }
+                    let at = at % dim;
+                    let wanted = match target {
+                        Target::Identity => values[row][at],
+                        Target::Zero => 0.0,
+                        Target::Sink => values[0][at],
+                        Target::Uniform => {
+                            let sum: f64 = values[..=row].iter().map(|row| row[at]).sum();
+                            sum / (row + 1) as f64
+                        }
+                    };
+                    let wanted = f64::from(1.0 - u) * f64::from(*was) + f64::from(u) * wanted;
+                    let apart = (f64::from(*got) - wanted).abs();
+                    // Kept values are in f16.
+                    assert!(
+                        apart < 2e-3 * (1.0 + wanted.abs()),
+                        "{target:?} {u}: {got} for {wanted}"
+                    );
+                }
+            }
+        }
+    }
+}
