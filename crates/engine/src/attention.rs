@@ -23,9 +23,6 @@ pub struct AttentionRequest {
     pub heads: Option<Vec<(usize, usize)>>,
     /// Whether heads stay apart.
     pub per_head: bool,
-    /// How far back the parts' tokens look, besides the first ones, in tokens; the ends look at everything. Less is faster,
-    /// and makes a part mean the same wherever it stands. All of it where there is none.
-    pub band: Option<usize>,
 }
 
 /// What was seen.
@@ -79,7 +76,7 @@ pub(crate) fn attend(
         per_head: request.per_head,
     };
     let ends: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[shared..]).collect();
-    let taps = decoder.tap_ends(&prompts[0][..shared], &ends, &[config], request.band)?;
+    let taps = decoder.tap_ends(&prompts[0][..shared], &ends, &[config], None)?;
     let taps: Vec<_> = taps.into_iter().flatten().collect();
     let heads = taps
         .first()

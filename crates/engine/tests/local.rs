@@ -472,7 +472,6 @@ fn attention_is_shares_that_do_not_depend_on_the_other_ends() {
         ends: ends.iter().map(|end| (*end).to_string()).collect(),
         heads: None,
         per_head: true,
-        band: None,
     };
     let both = model
         .attend(&request(&[

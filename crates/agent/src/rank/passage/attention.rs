@@ -22,8 +22,6 @@ const NO_QUESTION: &str = "N/A";
 const READING_TOKENS: usize = 8_192;
 /// Deviations below the mean at which a token's share counts as noise.
 const OUTLIER: f32 = 2.0;
-/// How far back a passage's tokens look, in tokens: about a passage.
-const BAND: usize = 256;
 /// Room for the template and the words between passages, for each passage and once.
 const ROOM: (usize, usize) = (16, 128);
 
@@ -117,7 +115,6 @@ pub fn request(
         ends: vec![end(question), end(NO_QUESTION)],
         heads,
         per_head,
-        band: Some(BAND),
     }
 }
 
