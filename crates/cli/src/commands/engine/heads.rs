@@ -12,7 +12,7 @@ use footnote_engine::compress::{
 };
 use footnote_engine::{Heads, Message, Prompt, Role};
 use footnote_eval::evidence::{Choosing, SeenPrompt, choose, scales};
-use footnote_eval::read_lines;
+use footnote_eval::{difference, interval, read_lines};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -83,12 +83,9 @@ pub fn run(args: &HeadsArgs, context: &Context) -> anyhow::Result<Outcome> {
     let bar = output.items_bar("choosing heads", 0);
     let chosen = choose(&prompts, &names, &choosing, &|| bar.inc(1));
     bar.finish_and_clear();
-    let gain: Vec<f64> = chosen
-        .recalls
-        .iter()
-        .zip(&seen)
-        .map(|(ours, seen)| ours - seen.by_specpc)
-        .collect();
+    let by_specpc: Vec<f64> = seen.iter().map(|seen| seen.by_specpc).collect();
+    let groups: Vec<Option<&str>> = seen.iter().map(|seen| Some(seen.group.as_str())).collect();
+    let gain = difference(&chosen.recalls, &by_specpc, &groups);
     let file = EvidenceHeads {
         model: args.model.clone(),
         found_on: args
@@ -97,8 +94,8 @@ pub fn run(args: &HeadsArgs, context: &Context) -> anyhow::Result<Outcome> {
             .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         prompts: seen.len(),
         budgets: choosing.budgets.clone(),
-        recall: mean(&chosen.recalls),
-        recall_all_heads: mean(&seen.iter().map(|seen| seen.by_specpc).collect::<Vec<_>>()),
+        recall: interval(&chosen.recalls, &groups).mean,
+        recall_all_heads: interval(&by_specpc, &groups).mean,
         heads: chosen
             .heads
             .iter()
@@ -116,20 +113,21 @@ pub fn run(args: &HeadsArgs, context: &Context) -> anyhow::Result<Outcome> {
         "heads": listed, "layers_run": listed.iter().map(|(layer, _)| layer + 1).max(),
         "held_out_recall_by_count": chosen.held_out,
         "recall": file.recall, "recall_all_heads": file.recall_all_heads,
-        "gain": mean(&gain), "gain_standard_error": standard_error(&gain),
+        "gain": gain.mean, "gain_ci95": gain.ci95,
     });
     if args.json {
         output.json(&report)?;
     } else {
         output.line(&format!(
             "{} heads of {}: {listed:?}\n{:.1} % of the evidence stays on prompts that did not choose them, {:.1} % by \
-             specpc over all heads (difference {:+.1} points, standard error {:.1}); {} prompts, budgets {:?}",
+             specpc over all heads (difference {:+.1} points, {:+.1} to {:+.1}); {} prompts, budgets {:?}",
             listed.len(),
             args.model,
             100.0 * file.recall,
             100.0 * file.recall_all_heads,
-            100.0 * mean(&gain),
-            100.0 * standard_error(&gain),
+            100.0 * gain.mean,
+            100.0 * gain.ci95[0],
+            100.0 * gain.ci95[1],
             seen.len(),
             file.budgets
         ))?;
@@ -254,16 +252,6 @@ fn tapped(
         by_specpc,
         tokens,
     }))
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-fn standard_error(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (squares / (values.len().max(2) - 1) as f64 / values.len().max(1) as f64).sqrt()
 }
 
 fn write(path: &Path, file: &EvidenceHeads) -> anyhow::Result<()> {
