@@ -33,7 +33,7 @@ pub fn run(args: &AskArgs, context: &Context) -> anyhow::Result<Outcome> {
         explain: args.explain,
         ..Settings::default()
     };
-    if args.compress.needs_draft() && args.model.is_some() && args.draft.is_none() {
+    if args.compress.budget().is_some() && args.model.is_some() && args.draft.is_none() {
         return Err(Usage(format!(
             "{} needs a draft model that reads the excerpts first; name one with --draft",
             args.compress

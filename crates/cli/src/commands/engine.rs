@@ -47,13 +47,13 @@ pub fn open(name: &str, context: &Context) -> anyhow::Result<Arc<LocalModel>> {
 }
 
 /// The weaker reading that is asked for.
-fn contrast(args: &GenerateArgs) -> anyhow::Result<Option<Contrast>> {
+fn contrast(args: &GenerateArgs, context: &Context) -> anyhow::Result<Option<Contrast>> {
     let Some(target) = args.contrast else {
         return Ok(None);
     };
     let heads = match &args.contrast_heads {
         Some(path) => Some(heads_of(path)?),
-        None => EvidenceHeads::known(&args.model),
+        None => known_heads(&catalogue::resolve(&args.model, &context.home.models())?),
     };
     let Some(heads) = heads else {
         return Err(Usage(format!(
@@ -74,6 +74,11 @@ fn contrast(args: &GenerateArgs) -> anyhow::Result<Option<Contrast>> {
     }))
 }
 
+/// The evidence heads that come with Footnote for a model's file.
+fn known_heads(model: &Path) -> Option<EvidenceHeads> {
+    EvidenceHeads::known(&model.file_stem().unwrap_or_default().to_string_lossy())
+}
+
 /// The evidence heads of a file that `engine heads` wrote.
 fn heads_of(path: &Path) -> anyhow::Result<EvidenceHeads> {
     EvidenceHeads::parse(&read_text(path)?)
@@ -84,7 +89,7 @@ fn heads_of(path: &Path) -> anyhow::Result<EvidenceHeads> {
 pub fn draft(name: &str, heads: Option<&Path>, context: &Context) -> anyhow::Result<Draft> {
     let path = catalogue::resolve(name, &context.home.models())?;
     let heads = match heads {
-        None => EvidenceHeads::known(&path.file_stem().unwrap_or_default().to_string_lossy()),
+        None => known_heads(&path),
         Some(path) => Some(heads_of(path)?),
     };
     Ok(Draft::new(LoadedModel::open(&path, None)?, heads)?)
@@ -128,7 +133,7 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         protect: args.protect.clone(),
         focus: args.focus.clone(),
         positions: args.positions,
-        contrast: contrast(args)?,
+        contrast: contrast(args, context)?,
     };
     let draft = match &args.draft {
         Some(name) => Some(draft(name, args.heads.as_deref(), context)?),

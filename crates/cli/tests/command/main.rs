@@ -331,6 +331,11 @@ fn an_answer_is_explained() {
         ])
         .code(2)
         .says("--draft");
+    // Chunks are of a draft's tokens too.
+    footnote
+        .run(&["ask", question, "--model", &model, "--compress", "bm25:600"])
+        .code(2)
+        .says("--draft");
     footnote
         .run(&["ask", question, "--compress", "speckv:600"])
         .code(2)
