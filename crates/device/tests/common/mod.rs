@@ -1,0 +1,134 @@
+//! A device to try kernels on, numbers to try them with, and what to expect of the results.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::sync::Arc;
+
+use footnote_device::emulator::Emulator;
+use footnote_device::kernels::Half;
+use footnote_device::kernels::rows::Parts;
+use footnote_device::{Address, Buffer, Device, Element, Op, Plan};
+use half::{bf16, f16};
+
+/// An emulator on which every plan is run twice, its threads in both orders: the results must be the same.
+pub struct Bench {
+    emulator: Arc<Emulator>,
+    pub device: Arc<dyn Device>,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        let emulator = Arc::new(Emulator::new(1 << 30));
+        Bench {
+            device: emulator.clone(),
+            emulator,
+        }
+    }
+
+    pub fn buffer<E: Element>(&self, values: &[E]) -> Buffer {
+        Buffer::of(&self.device, values).expect("memory")
+    }
+
+    pub fn floats(&self, count: usize) -> Buffer {
+        Buffer::new(&self.device, 4 * count).expect("memory")
+    }
+
+    pub fn halves(&self, count: usize) -> Buffer {
+        Buffer::new(&self.device, 2 * count).expect("memory")
+    }
+
+    pub fn parts(&self, count: usize) -> TwoParts {
+        TwoParts {
+            high: self.halves(count),
+            low: self.halves(count),
+            count,
+        }
+    }
+
+    /// Runs a plan that may be run again: it must not add to what it reads.
+    pub fn run(&self, ops: Vec<Op>) {
+        let plan = Plan::once(ops);
+        self.emulator.turn();
+        self.device.run(&plan).expect("a plan that runs");
+        self.emulator.turn();
+        self.device.run(&plan).expect("a plan that runs");
+    }
+
+    /// Runs a plan once.
+    pub fn run_once(&self, ops: Vec<Op>) {
+        self.device.run(&Plan::once(ops)).expect("a plan that runs");
+    }
+
+    pub fn turn(&self) {
+        self.emulator.turn();
+    }
+
+    pub fn read(&self, buffer: &Buffer, count: usize) -> Vec<f32> {
+        buffer.read(count).expect("memory")
+    }
+}
+
+/// Rows as two halves each.
+pub struct TwoParts {
+    pub high: Buffer,
+    pub low: Buffer,
+    count: usize,
+}
+
+impl TwoParts {
+    pub fn addresses(&self) -> Parts {
+        Parts {
+            high: self.high.address(),
+            low: self.low.address(),
+        }
+    }
+
+    pub fn high_only(&self) -> Parts {
+        Parts {
+            high: self.high.address(),
+            low: Address::NONE,
+        }
+    }
+
+    /// Both halves' sum.
+    pub fn joined(&self, half: Half) -> Vec<f32> {
+        let (high, low): (Vec<u16>, Vec<u16>) = (
+            self.high.read(self.count).expect("memory"),
+            self.low.read(self.count).expect("memory"),
+        );
+        let widen = |bits: u16| match half {
+            Half::F16 => f16::from_bits(bits).to_f32(),
+            Half::Bf16 => bf16::from_bits(bits).to_f32(),
+        };
+        high.iter()
+            .zip(&low)
+            .map(|(h, l)| widen(*h) + widen(*l))
+            .collect()
+    }
+}
+
+/// Numbers between -1 and 1 that look random and are the same every time.
+pub fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Every value within `bound` of what is wanted, relative to 1 or to the value where that is larger.
+#[track_caller]
+pub fn close(got: &[f32], wanted: &[f64], bound: f64, what: &str) {
+    assert_eq!(got.len(), wanted.len(), "{what}: how many");
+    for (at, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+        let error = (f64::from(*got) - wanted).abs();
+        // Not a number is not within anything.
+        assert!(
+            error <= bound * wanted.abs().max(1.0),
+            "{what}: {got} at {at} instead of {wanted}"
+        );
+    }
+}
