@@ -4,6 +4,7 @@
 //! memory. Rows that are multiplied come as halves in two parts: `high` the nearest half, `low` what it misses, so that
 //! two matrix instructions give products of 22 bits (f16) or 16 (bf16). Must not know models.
 
+pub mod product;
 pub mod rows;
 
 use crate::Address;
@@ -67,6 +68,7 @@ pub enum Half {
 /// Every file of kernels with every kind of constants: what is compiled for all targets in tests.
 pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     let mut programs = Vec::new();
+    programs.extend(product::programs());
     programs.extend(rows::programs());
     programs
 }
