@@ -82,9 +82,7 @@ fn check(shape: HeadShape, pairs: Pairs, with_norms: bool) {
     let append = Append::new(shape, pairs);
     let new = New {
         qkv: from.address(),
-        rows,
-        sequences: step.on_device.address(),
-        row_sequence: step.row_sequence.address(),
+        step: step.addresses(),
         table: turns.address(),
         query_weight: address(&query_weight),
         key_weight: address(&key_weight),

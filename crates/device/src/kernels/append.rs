@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::HeadShape;
+use super::{HeadShape, Step};
 use crate::{Address, Argument, Kernel, Launch, Op, Program};
 
 /// How rotated pairs lie within a head.
@@ -22,12 +22,8 @@ pub enum Pairs {
 pub struct New {
     /// f32 `[rows][(heads + 2 · kv_heads) · head_dim]`: queries, keys, values, biases added.
     pub qkv: Address,
-    /// How many.
-    pub rows: usize,
-    /// The step's [`Sequence`](super::Sequence)s.
-    pub sequences: Address,
-    /// u32 `[rows]`: whose each row is, or [`NO_SEQUENCE`](super::NO_SEQUENCE).
-    pub row_sequence: Address,
+    /// Whose rows they are.
+    pub step: Step,
     /// f32 `[positions][head_dim / 2][2]`: cosine and sine.
     pub table: Address,
     /// f32 `[head_dim]` by which queries are normed, or none.
@@ -111,13 +107,13 @@ impl Append {
                 program: Arc::clone(&self.program),
                 entry: "append",
             },
-            grid: [heads.div_ceil(HEADS) as u32, new.rows as u32, 1],
+            grid: [heads.div_ceil(HEADS) as u32, new.step.rows as u32, 1],
             threads: 32 * HEADS as u32,
             shared: 0,
             arguments: vec![
                 new.qkv.into(),
-                new.sequences.into(),
-                new.row_sequence.into(),
+                new.step.sequences.into(),
+                new.step.row_sequence.into(),
                 new.table.into(),
                 new.query_weight.into(),
                 new.key_weight.into(),

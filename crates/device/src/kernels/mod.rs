@@ -5,6 +5,7 @@
 //! two matrix instructions give products of 22 bits (f16) or 16 (bf16). Must not know models.
 
 pub mod append;
+pub mod attend;
 pub mod rows;
 
 use crate::Address;
@@ -56,6 +57,19 @@ impl Sequence {
     }
 }
 
+/// A step's sequences and rows on the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The [`Sequence`]s; one without rows is passed over.
+    pub sequences: Address,
+    /// How many.
+    pub count: usize,
+    /// u32 `[rows]`: whose each row is, or [`NO_SEQUENCE`].
+    pub row_sequence: Address,
+    /// How many.
+    pub rows: usize,
+}
+
 /// What stands for a sequence where a row or a tile is none's: launches are as large as a step may be.
 pub const NO_SEQUENCE: u32 = u32::MAX;
 
@@ -95,6 +109,7 @@ pub enum Half {
 pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     let mut programs = Vec::new();
     programs.extend(append::programs());
+    programs.extend(attend::programs());
     programs.extend(rows::programs());
     programs
 }

@@ -1,6 +1,6 @@
 //! Sequences in pages of a full cache, and what attention over them is by definition.
 
-use footnote_device::kernels::{HeadShape, NO_SEQUENCE, PAGE_TOKENS, Sequence};
+use footnote_device::kernels::{self, HeadShape, NO_SEQUENCE, PAGE_TOKENS, Sequence};
 use footnote_device::{Address, Buffer};
 use half::f16;
 
@@ -178,6 +178,15 @@ impl Step {
             row_sequence: bench.buffer(&owners),
             rows: owners.len(),
             sequences,
+        }
+    }
+
+    pub fn addresses(&self) -> kernels::Step {
+        kernels::Step {
+            sequences: self.on_device.address(),
+            count: self.sequences.len(),
+            row_sequence: self.row_sequence.address(),
+            rows: self.rows,
         }
     }
 }
