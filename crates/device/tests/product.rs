@@ -140,7 +140,7 @@ fn products_of_every_coding_are_sums_of_what_the_codes_mean() {
             let jobs = products.jobs(&bench.device, &[job]).expect("memory");
             bench.run(vec![
                 split.split(from.address(), parts.addresses(), tokens * cols),
-                products.run(&jobs, parts.addresses(), tokens),
+                products.run(&jobs, parts.addresses(), 0, tokens),
             ]);
             let wanted = multiplied(&meant, rows, cols, &input);
             // A weight is the nearest f16 of what its code means: 2^-12 of it, at random.
@@ -214,7 +214,7 @@ fn several_products_share_a_launch() {
     let jobs = products.jobs(&bench.device, &jobs).expect("memory");
     bench.run_once(vec![
         split.split(from.address(), parts.addresses(), tokens * cols),
-        products.run(&jobs, parts.addresses(), tokens),
+        products.run(&jobs, parts.addresses(), 0, tokens),
     ]);
     let got = bench.read(&out, tokens * 30);
     let first = multiplied(&made[0].1, 9, cols, &input);
@@ -277,7 +277,7 @@ fn bfloat_weights_are_exact() {
     let jobs = products.jobs(&bench.device, &[job]).expect("memory");
     bench.run(vec![
         split.split(from.address(), parts.addresses(), tokens * cols),
-        products.run(&jobs, parts.addresses(), tokens),
+        products.run(&jobs, parts.addresses(), 0, tokens),
     ]);
     close(
         &bench.read(&out, tokens * rows),

@@ -4,6 +4,8 @@
 //! memory. Rows that are multiplied come as halves in two parts: `high` the nearest half, `low` what it misses, so that
 //! two matrix instructions give products of 22 bits (f16) or 16 (bf16). Must not know models.
 
+pub mod append;
+pub mod attend;
 pub mod product;
 pub mod rows;
 
@@ -56,6 +58,45 @@ impl Sequence {
     }
 }
 
+/// A step's sequences and rows on the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The [`Sequence`]s; one without rows is passed over.
+    pub sequences: Address,
+    /// How many.
+    pub count: usize,
+    /// u32 `[rows]`: whose each row is, or [`NO_SEQUENCE`].
+    pub row_sequence: Address,
+    /// How many.
+    pub rows: usize,
+}
+
+/// What stands for a sequence where a row or a tile is none's: launches are as large as a step may be.
+pub const NO_SEQUENCE: u32 = u32::MAX;
+
+/// The heads of an attention layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HeadShape {
+    /// Of queries.
+    pub heads: usize,
+    /// Of keys and values; each serves as many query heads, in order.
+    pub kv_heads: usize,
+    /// Elements of one, a multiple of 16.
+    pub head_dim: usize,
+}
+
+impl HeadShape {
+    /// Query heads of a KV head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Bytes of a layer in a page of a full cache.
+    pub fn page_bytes(&self) -> usize {
+        2 * self.kv_heads * PAGE_TOKENS * self.head_dim * size_of::<u16>()
+    }
+}
+
 /// The kind of halves that products take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Half {
@@ -69,6 +110,8 @@ pub enum Half {
 pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     let mut programs = Vec::new();
     programs.extend(product::programs());
+    programs.extend(append::programs());
+    programs.extend(attend::programs());
     programs.extend(rows::programs());
     programs
 }

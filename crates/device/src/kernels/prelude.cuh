@@ -128,3 +128,5 @@ struct Sequence {
   u32 start;         // tokens it held before: the slot of its first row
   u32 skipped;       // position less slot
 };
+// What stands for a sequence where a row or a tile is none's: launches are as large as a step may be.
+#define NO_SEQUENCE 0xffffffffu

@@ -141,7 +141,7 @@ DEVICE void input_of(const u16* rows, long at, bool valid, u32 (&pairs)[16]) {
 // out[token][row] = sum over k of (high + low)[token][k] * weight[row][k]. A block takes TILES * 8 rows and 16 tokens, its
 // warps share the depth. Each lane takes 32 neighbours of k at a time, of its row and of its tokens alike: the order in which
 // the matrix instruction adds does not matter as long as both sides agree.
-KERNEL(256) product(const Job* jobs, int count, const u16* high, const u16* low, int tokens) {
+KERNEL(256) product(const Job* jobs, int count, const u16* high, const u16* low, int first, int tokens) {
   __shared__ float sums[WARPS][TILES][ROWS * TOKENS];
   int index = 0;
   while (index + 1 < count && (int)blockIdx.y >= jobs[index + 1].first) index++;
@@ -149,7 +149,7 @@ KERNEL(256) product(const Job* jobs, int count, const u16* high, const u16* low,
   const Matrix m = *job.matrix;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   int first_row = ((int)blockIdx.y - job.first) * ROWS * TILES;
-  int first_token = blockIdx.x * TOKENS;
+  int first_token = first + blockIdx.x * TOKENS;
   int groups = m.cols / GROUP;
   bool upper = first_token + g < tokens, lower = first_token + g + 8 < tokens;
   float c[TILES][4];

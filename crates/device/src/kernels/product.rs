@@ -300,9 +300,27 @@ pub struct Job<'a> {
 #[derive(Clone, Debug)]
 pub struct Jobs {
     table: Buffer,
-    count: usize,
     blocks: u32,
     tiles: usize,
+    parts: Vec<Placed>,
+}
+
+/// Where one matrix's results go.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// f32 results.
+    pub out: Address,
+    /// Floats from one token's results to the next's.
+    pub stride: usize,
+    /// Whether results are added to what is there.
+    pub add: bool,
+}
+
+impl Jobs {
+    /// Where each matrix's results go.
+    pub fn parts(&self) -> &[Placed] {
+        &self.parts
+    }
 }
 
 /// Makes launches for one kind of halves.
@@ -376,21 +394,29 @@ impl Products {
         }
         Ok(Jobs {
             table: Buffer::of(device, &words)?,
-            count: jobs.len(),
             blocks,
             tiles,
+            parts: jobs
+                .iter()
+                .map(|job| Placed {
+                    out: job.out,
+                    stride: job.stride,
+                    add: job.add,
+                })
+                .collect(),
         })
     }
 
-    /// The products for the first `tokens` rows of the input.
-    pub fn run(&self, jobs: &Jobs, input: Parts, tokens: usize) -> Op {
+    /// The products for `tokens` rows of the input and of the results, from row `first`.
+    pub fn run(&self, jobs: &Jobs, input: Parts, first: usize, tokens: usize) -> Op {
         let grid = [tokens.div_ceil(TOKENS) as u32, jobs.blocks, 1];
         let arguments = vec![
             jobs.table.address().into(),
-            jobs.count.into(),
+            jobs.parts.len().into(),
             input.high.into(),
             input.low.into(),
-            tokens.into(),
+            first.into(),
+            (first + tokens).into(),
         ];
         self.launch(jobs.tiles, "product", grid, arguments)
     }
