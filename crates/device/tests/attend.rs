@@ -60,7 +60,9 @@ fn check(shape: HeadShape, sequences: &[(usize, usize)], splits: usize, half: Ha
             for head in 0..shape.heads {
                 let at = row * width + head * shape.head_dim;
                 let query = &queries[at..][..shape.head_dim];
-                let wanted = held.attention(query, head / shape.group(), |s| s <= start + within);
+                let wanted = held
+                    .known
+                    .attention(query, head / shape.group(), |s| s <= start + within);
                 let what = format!("{shape:?} {splits} splits, {start} + {within}, head {head}");
                 close(&got[at..][..shape.head_dim], &wanted, BOUND, &what);
             }

@@ -6,6 +6,7 @@
 
 pub mod append;
 pub mod attend;
+pub mod prompt;
 pub mod rows;
 
 use crate::Address;
@@ -110,6 +111,7 @@ pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     let mut programs = Vec::new();
     programs.extend(append::programs());
     programs.extend(attend::programs());
+    programs.extend(prompt::programs());
     programs.extend(rows::programs());
     programs
 }
