@@ -8,6 +8,7 @@ pub mod append;
 pub mod attend;
 pub mod prompt;
 pub mod rows;
+pub mod tap;
 
 use crate::Address;
 
@@ -113,5 +114,6 @@ pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     programs.extend(attend::programs());
     programs.extend(prompt::programs());
     programs.extend(rows::programs());
+    programs.extend(tap::programs());
     programs
 }
