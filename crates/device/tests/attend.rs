@@ -35,7 +35,11 @@ fn check(shape: HeadShape, sequences: &[(usize, usize)], splits: usize, half: Ha
     let (extents, partial) = attend.scratch_floats(step.rows, splits);
     let (extents, partial) = (bench.floats(extents), bench.floats(partial));
     let parts = bench.parts(step.rows * width);
-    let most_rows = sequences.iter().map(|(_, rows)| *rows).max().unwrap();
+    let most_rows = sequences
+        .iter()
+        .map(|(_, rows)| *rows)
+        .max()
+        .expect("a sequence");
     let scratch = Splits {
         extents: extents.address(),
         partial: partial.address(),
