@@ -35,7 +35,11 @@ fn check(shape: HeadShape, sequences: &[(usize, usize)], splits: usize, half: Ha
     let (extents, partial) = attend.scratch_floats(step.rows, splits);
     let (extents, partial) = (bench.floats(extents), bench.floats(partial));
     let parts = bench.parts(step.rows * width);
-    let most_rows = sequences.iter().map(|(_, rows)| *rows).max().unwrap();
+    let most_rows = sequences
+        .iter()
+        .map(|(_, rows)| *rows)
+        .max()
+        .expect("a sequence");
     let scratch = Splits {
         extents: extents.address(),
         partial: partial.address(),
@@ -60,7 +64,9 @@ fn check(shape: HeadShape, sequences: &[(usize, usize)], splits: usize, half: Ha
             for head in 0..shape.heads {
                 let at = row * width + head * shape.head_dim;
                 let query = &queries[at..][..shape.head_dim];
-                let wanted = held.attention(query, head / shape.group(), |s| s <= start + within);
+                let wanted = held
+                    .known
+                    .attention(query, head / shape.group(), |s| s <= start + within);
                 let what = format!("{shape:?} {splits} splits, {start} + {within}, head {head}");
                 close(&got[at..][..shape.head_dim], &wanted, BOUND, &what);
             }

@@ -7,7 +7,9 @@
 pub mod append;
 pub mod attend;
 pub mod product;
+pub mod prompt;
 pub mod rows;
+pub mod tap;
 
 use crate::Address;
 
@@ -112,6 +114,8 @@ pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     programs.extend(product::programs());
     programs.extend(append::programs());
     programs.extend(attend::programs());
+    programs.extend(prompt::programs());
     programs.extend(rows::programs());
+    programs.extend(tap::programs());
     programs
 }

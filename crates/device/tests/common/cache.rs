@@ -25,6 +25,13 @@ pub struct Held {
     shape: HeadShape,
     pages: Vec<Buffer>,
     table: Buffer,
+    pub known: Known,
+}
+
+/// What a sequence's tokens are.
+#[derive(Clone)]
+pub struct Known {
+    shape: HeadShape,
     /// `[tokens][kv_heads][head_dim]`.
     pub keys: Vec<f32>,
     pub values: Vec<f32>,
@@ -41,8 +48,11 @@ impl Held {
             shape,
             table: bench.buffer(&table),
             pages,
-            keys: Vec::new(),
-            values: Vec::new(),
+            known: Known {
+                shape,
+                keys: Vec::new(),
+                values: Vec::new(),
+            },
         }
     }
 
@@ -50,11 +60,11 @@ impl Held {
     pub fn random(bench: &Bench, shape: HeadShape, tokens: usize, seed: u64) -> Held {
         let mut held = Held::empty(bench, shape, tokens);
         let width = shape.kv_heads * shape.head_dim;
-        held.keys = half_numbers(tokens * width, 2 * seed + 1)
+        held.known.keys = half_numbers(tokens * width, 2 * seed + 1)
             .iter()
             .map(|x| 4.0 * x)
             .collect();
-        held.values = half_numbers(tokens * width, 2 * seed + 2);
+        held.known.values = half_numbers(tokens * width, 2 * seed + 2);
         let all = LAYERS * shape.page_bytes() / 2;
         for (group, page) in held.pages.iter().enumerate() {
             let mut halves = vec![u16::MAX; all];
@@ -63,8 +73,8 @@ impl Held {
                 for at in 0..width {
                     let from = (group * PAGE_TOKENS + place) * width + at;
                     let half = |x: f32| f16::from_f32(x).to_bits();
-                    halves[held.key_at(place, at)] = half(held.keys[from]);
-                    halves[held.value_at(place, at)] = half(held.values[from]);
+                    halves[held.key_at(place, at)] = half(held.known.keys[from]);
+                    halves[held.value_at(place, at)] = half(held.known.values[from]);
                 }
             }
             page.write(&halves).expect("memory");
@@ -115,6 +125,18 @@ impl Held {
             start: start as u32,
             skipped: 0,
         }
+    }
+}
+
+impl Known {
+    /// With one group of tokens as another sequence has it.
+    pub fn with_group(&self, group: usize, other: &Known) -> Known {
+        let size = PAGE_TOKENS * self.shape.kv_heads * self.shape.head_dim;
+        let range = group * size..self.keys.len().min((group + 1) * size);
+        let mut mixed = self.clone();
+        mixed.keys[range.clone()].copy_from_slice(&other.keys[range.clone()]);
+        mixed.values[range.clone()].copy_from_slice(&other.values[range]);
+        mixed
     }
 
     /// One query head's attention to the slots of which `seen` is true: `[head_dim]`.
