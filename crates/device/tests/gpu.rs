@@ -1,10 +1,13 @@
 //! A GPU beside the emulator: the same plans on both must give the same numbers, and recordings what direct runs give.
 //!
-//! A case is a name and a function that lays buffers out on whichever device it gets; add one for every kernel.
+//! Without a GPU they run on a stand-in for the driver and its libraries, which shows that these are called as they must
+//! be; what only a GPU can show is then skipped, and said to be. A case is a name and a function that lays buffers out on whichever device it gets; add one for every kernel.
 
 mod common;
 
-use std::sync::Arc;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::numbers;
 use footnote_device::cuda::Cuda;
@@ -226,14 +229,21 @@ fn read(outputs: &[(Buffer, Number, usize)]) -> Vec<Vec<f32>> {
     outputs.iter().map(widened).collect()
 }
 
-/// The first GPU, or a loud skip where there is none that can be used.
-fn gpu(test: &str) -> Option<Arc<dyn Device>> {
+/// Names the folder of the stand-in to the process that runs on it.
+const STAND_IN: &str = "STAND_IN_FOLDER";
+
+/// The first GPU, for one test at a time (one looks at how much memory is free), or a loud skip where there is none that
+/// can be used.
+fn gpu(test: &str) -> Option<(MutexGuard<'static, ()>, Arc<dyn Device>)> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     match Cuda::open(0) {
-        Ok(cuda) => Some(Arc::new(cuda)),
+        Ok(cuda) => Some((turn, Arc::new(cuda))),
         Err(error) => {
-            // Where there is a GPU, it must open.
+            // Where there is a GPU, or what stands in for one, it must open.
             assert!(
-                !matches!(Cuda::count(), Ok(count) if count > 0),
+                std::env::var_os(STAND_IN).is_none()
+                    && !matches!(Cuda::count(), Ok(count) if count > 0),
                 "a GPU is there and does not open: {error}"
             );
             skip(test, &format!("nothing ran on a GPU: {error}"));
@@ -243,8 +253,49 @@ fn gpu(test: &str) -> Option<Arc<dyn Device>> {
 }
 
 #[test]
+fn all_of_this_works_on_a_stand_in_for_the_driver() {
+    if std::env::var_os(STAND_IN).is_some() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = folder.path().join("libcuda.so");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_string());
+    let built = Command::new(compiler)
+        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-o"])
+        .arg(&library)
+        .arg(crate_folder.join("tests/standin/driver.cpp"))
+        .arg("-ldl")
+        .status()
+        .expect("a C++ compiler, which the emulator needs too");
+    assert!(built.success(), "the stand-in does not build");
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .env(STAND_IN, folder.path())
+        .env(
+            "STAND_IN_EMULATED",
+            crate_folder.join("src/kernels/emulated.h"),
+        )
+        .env("LD_LIBRARY_PATH", folder.path())
+        .env("FOOTNOTE_NVRTC", &library)
+        .env("FOOTNOTE_CUBLASLT", &library)
+        .env("FOOTNOTE_KERNEL_CACHE", folder.path().join("kernels"))
+        .output()
+        .expect("this program starts");
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(
+        output.status.success() && !said.contains("SKIPPED "),
+        "{}\n{said}",
+        output.status
+    );
+    let kept = std::fs::read_dir(folder.path().join("kernels")).expect("a folder");
+    assert!(kept.count() > 0, "compiled kernels are kept");
+}
+
+#[test]
 fn every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator() {
-    let Some(gpu) = gpu("every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator") else {
+    let Some((_turn, gpu)) = gpu("every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator")
+    else {
         return;
     };
     let emulator: Arc<dyn Device> = Arc::new(Emulator::new(1 << 30));
@@ -291,7 +342,7 @@ fn differences(case: &Case, got: &[Vec<f32>], wanted: &[Vec<f32>]) -> Vec<String
 
 #[test]
 fn a_recording_gives_what_direct_runs_give() {
-    let Some(gpu) = gpu("a_recording_gives_what_direct_runs_give") else {
+    let Some((_turn, gpu)) = gpu("a_recording_gives_what_direct_runs_give") else {
         return;
     };
     // A product that adds to what is there, so that each run counts, behind a kernel whose input changes in between.
@@ -339,7 +390,7 @@ fn a_recording_gives_what_direct_runs_give() {
 
 #[test]
 fn bytes_come_back_as_they_went() {
-    let Some(gpu) = gpu("bytes_come_back_as_they_went") else {
+    let Some((_turn, gpu)) = gpu("bytes_come_back_as_they_went") else {
         return;
     };
     // Smaller, as large as, and larger than what is staged at once, many times over.
@@ -367,7 +418,8 @@ fn bytes_come_back_as_they_went() {
 
 #[test]
 fn memory_that_is_not_there_is_an_error_that_says_how_much_is() {
-    let Some(gpu) = gpu("memory_that_is_not_there_is_an_error_that_says_how_much_is") else {
+    let Some((_turn, gpu)) = gpu("memory_that_is_not_there_is_an_error_that_says_how_much_is")
+    else {
         return;
     };
     let info = gpu.memory().expect("memory");
