@@ -160,20 +160,22 @@ fn products() -> Vec<Case> {
                     "product {input:?} to {output:?}, {rows} x {columns} x {depth}, gap {gap}, accumulate {accumulate}"
                 );
                 cases.push(case(name, bound, move |device| {
-                    let (stride, out_stride) = (depth + gap, columns + gap);
+                    let (left_stride, right_stride) = (depth + gap, depth + 2 * gap);
+                    let out_stride = columns + gap;
                     let count = rows * out_stride;
-                    let left = halves(device, &numbers(gap + rows * stride, 5), input)?;
-                    let right = halves(device, &numbers(gap + columns * stride, 6), input)?;
+                    let left = halves(device, &numbers(gap + rows * left_stride, 5), input)?;
+                    let right =
+                        halves(device, &numbers(2 * gap + columns * right_stride, 6), input)?;
                     let out = halves(device, &numbers(count, 7), output)?;
                     let product = Product {
                         left: left.at(gap * input.bytes()),
-                        right: right.at(gap * input.bytes()),
+                        right: right.at(2 * gap * input.bytes()),
                         out: out.address(),
                         rows,
                         columns,
                         depth,
-                        left_stride: stride,
-                        right_stride: stride,
+                        left_stride,
+                        right_stride,
                         out_stride,
                         input,
                         output,

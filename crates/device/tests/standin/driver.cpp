@@ -379,7 +379,8 @@ API cublasLtMatmulAlgoGetHeuristic(void*, Descriptor*, Descriptor* a, Descriptor
   // What the real one has for halves: sums as floats, or rounded to the inputs' own type.
   bool known = a->type == b->type && a->type != 0 && (c->type == 0 || c->type == a->type);
   *found = known;
-  *choice = {{MAGIC, preference->alignments[0], preference->alignments[1], preference->alignments[2]}, 0, 0, 1.0f, {}};
+  const u32* aligned = preference->alignments;
+  *choice = {{MAGIC, aligned[0], aligned[1], aligned[2], aligned[3]}, 0, 0, 1.0f, {}};
   return known ? OK : 15;
 }
 static float get(int type, const void* base, u64 at) {
@@ -394,7 +395,8 @@ API cublasLtMatmul(void*, Descriptor* what, const float* alpha, const void* a, D
   u64 m = what->transposed[0] ? as->columns : as->rows, depth = what->transposed[0] ? as->rows : as->columns;
   u64 n = what->transposed[1] ? bs->rows : bs->columns;
   bool fits = depth == (what->transposed[1] ? bs->columns : bs->rows) && ds->rows == m && ds->columns == n && c == d && cs == ds;
-  bool aligned = (u64)a % algorithm[1] == 0 && (u64)b % algorithm[2] == 0 && (u64)d % algorithm[3] == 0;
+  bool aligned = (u64)a % algorithm[1] == 0 && (u64)b % algorithm[2] == 0 && (u64)c % algorithm[3] == 0 &&
+                 (u64)d % algorithm[4] == 0;
   if (!fits || !aligned || algorithm[0] != MAGIC || !holds((u64)workspace, workspace_bytes)) return 7;
   Descriptor what_ = *what, as_ = *as, bs_ = *bs, ds_ = *ds;
   float factor = *alpha, kept = *beta;
