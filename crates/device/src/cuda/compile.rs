@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libloading::Library;
 use sha2::{Digest, Sha256};
 
-use super::libraries::{NVRTC, functions};
+use super::libraries::{NVRTC, explained, functions};
 use crate::{DeviceError, Program, kernels};
 
 type Handle = *mut c_void;
@@ -86,7 +86,7 @@ impl Compiler {
             .map_err(|reason| DeviceError::Missing {
                 device: "a compiler for GPUs".to_string(),
                 reason,
-                mend: NVRTC.mend(),
+                mend: NVRTC.mend(newest),
             })
     }
 
@@ -107,7 +107,7 @@ impl Compiler {
                 "NVRTC {}.{} does not know it",
                 self.version.0, self.version.1
             ),
-            mend: NVRTC.mend(),
+            mend: NVRTC.mend(self.version.0),
         })
     }
 
@@ -204,7 +204,7 @@ fn load_builtins(nvrtc: &Path, version: (u32, u32)) -> Result<(), String> {
     // Found by the system's loader, NVRTC has its own where that looks too.
     if nvrtc.components().count() > 1 && beside.exists() {
         // SAFETY: NVIDIA's libraries are made to be loaded, and their initialisers need nothing of this process.
-        let library = unsafe { Library::new(&beside) }.map_err(|error| error.to_string())?;
+        let library = unsafe { Library::new(&beside) }.map_err(|error| explained(&error))?;
         let _ = ManuallyDrop::new(library);
     }
     Ok(())

@@ -19,7 +19,7 @@ pub(super) struct Wanted {
     pub(super) python_folder: &'static str,
     /// The variable that names the file or its folder, and then nothing else is tried.
     pub(super) variable: &'static str,
-    /// The Python package, without version.
+    /// The Python package for CUDA 13.
     pub(super) package: &'static str,
 }
 
@@ -44,11 +44,16 @@ impl Wanted {
         format!("lib{}.so.{major}", self.name)
     }
 
-    /// What helps where it is missing.
-    pub(super) fn mend(&self) -> String {
+    /// What helps where it is missing; `newest` is the newest major version of CUDA that the driver runs.
+    pub(super) fn mend(&self, newest: u32) -> String {
+        let (toolkit, package) = match newest {
+            ..13 => ("of 12.8 or 12.9", format!("{}-cu12", self.package)),
+            _ => ("of 12.8 or later", self.package.to_string()),
+        };
         format!(
-            "install a CUDA toolkit of 12.8 or later, or `pip install {}` and name the folder of its lib{}.so in {}",
-            self.package, self.name, self.variable
+            "install a CUDA toolkit {toolkit}, or `pip install {package}` and name the folder of its {} in {}",
+            self.file(newest.clamp(12, 13)),
+            self.variable
         )
     }
 
@@ -95,7 +100,7 @@ impl Wanted {
             }
             // SAFETY: NVIDIA's libraries are made to be loaded, and their initialisers need nothing of this process.
             let outcome = unsafe { Library::new(&candidate) }
-                .map_err(|error| error.to_string())
+                .map_err(|error| explained(&error))
                 .and_then(|library| {
                     let taken = accept(&library, &candidate)?;
                     let _ = ManuallyDrop::new(library);
@@ -114,6 +119,17 @@ impl Wanted {
             false => format!("lib{} was not found ({})", self.name, tried.join("; ")),
         })
     }
+}
+
+/// An error with its causes: the loader's own words are the cause of the first.
+pub(super) fn explained(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// Folders that libraries may lie in.
@@ -188,7 +204,7 @@ macro_rules! functions {
                 Ok($name {
                     // SAFETY: the caller's promise.
                     $($field: unsafe {
-                        *library.get(concat!($symbol, "\0").as_bytes()).map_err(|error| error.to_string())?
+                        *library.get(concat!($symbol, "\0").as_bytes()).map_err(|error| $crate::cuda::libraries::explained(&error))?
                     },)*
                 })
             }

@@ -145,7 +145,7 @@ impl Products {
             .map_err(|reason| DeviceError::Missing {
                 device: gpu.name.clone(),
                 reason,
-                mend: CUBLAS_LT.mend(),
+                mend: CUBLAS_LT.mend(newest),
             })?;
         let mut products = Products {
             shapes: Recent::new(SHAPES),
