@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         ["test"] => testing::run(root).map(|skipped| match skipped {
             0 => "all tests ran and passed".to_owned(),
             _ => format!(
-                "tests passed; {skipped} were skipped for want of data or models, named above"
+                "tests passed; {skipped} were skipped for want of data, models or a GPU, named above"
             ),
         }),
         _ => {

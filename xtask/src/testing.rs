@@ -16,27 +16,62 @@ const TEST_MODEL: &str = "smollm2-135m";
 /// What the tests with other people's clients need.
 const REQUIREMENTS: &str = "evals/test-requirements.txt";
 
-/// Runs the suite; gives the number of tests that were skipped.
+/// The compiler of kernels for GPUs, which runs without one.
+const NVRTC_REQUIREMENTS: &str = "crates/device/tests/requirements.txt";
+
+/// Everything as it is built by default; and devices with their features, as cargo leaves tests out without a word
+/// whose features are off.
+const SUITES: [&[&str]; 2] = [
+    &["--workspace"],
+    &[
+        "--package",
+        "footnote-device",
+        "--features",
+        "cuda,emulator",
+    ],
+];
+
+/// Runs the suites; gives the number of tests that were skipped.
 pub fn run(root: &Path) -> Result<usize> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(&cargo)
-        .args(["test", "--workspace", "--locked", "--no-run"])
-        .current_dir(root)
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "the tests do not build");
-    fetch_model(root)?;
-    let mut suite = Command::new(cargo);
-    suite
-        .args(["test", "--workspace", "--locked"])
-        .current_dir(root)
-        .stderr(Stdio::piped());
-    if std::env::var_os("FOOTNOTE_TEST_PYTHON").is_none()
-        && let Some(python) = python(root)
-    {
-        suite.env("FOOTNOTE_TEST_PYTHON", python);
+    let cargo = || {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["test", "--locked"]).current_dir(root);
+        cargo
+    };
+    for suite in SUITES {
+        let built = cargo()
+            .args(suite)
+            .arg("--no-run")
+            .status()
+            .context("cannot run cargo")?;
+        ensure!(built.success(), "the tests do not build");
     }
-    let mut suite = suite.spawn().context("cannot run cargo")?;
+    fetch_model(root)?;
+    let python = match std::env::var_os("FOOTNOTE_TEST_PYTHON") {
+        None => python(root, "test-python", REQUIREMENTS),
+        Some(_) => None,
+    };
+    let nvrtc = match std::env::var_os("FOOTNOTE_NVRTC") {
+        None => nvrtc(root),
+        Some(_) => None,
+    };
+    let mut skipped = 0;
+    for arguments in SUITES {
+        let mut suite = cargo();
+        suite.args(arguments);
+        suite.envs(python.iter().map(|python| ("FOOTNOTE_TEST_PYTHON", python)));
+        suite.envs(nvrtc.iter().map(|folder| ("FOOTNOTE_NVRTC", folder)));
+        skipped += run_suite(suite)?;
+    }
+    Ok(skipped)
+}
+
+/// Runs one suite, passing on what it says; gives the number of tests that were skipped.
+fn run_suite(mut suite: Command) -> Result<usize> {
+    let mut suite = suite
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
     let stderr = suite.stderr.take().context("cargo has no standard error")?;
     let mut skipped = 0;
     let mut out = std::io::stderr().lock();
@@ -52,10 +87,10 @@ pub fn run(root: &Path) -> Result<usize> {
     Ok(skipped)
 }
 
-/// A Python with the clients that the service is tested with, in the target folder. Without it those tests say that
-/// they are skipped.
-fn python(root: &Path) -> Option<PathBuf> {
-    let folder = target(root).join("test-python");
+/// A Python with some packages, in a folder of the target folder. Without it the tests that need them say that they are
+/// skipped.
+fn python(root: &Path, folder: &str, requirements: &str) -> Option<PathBuf> {
+    let folder = target(root).join(folder);
     let python = folder.join("bin/python");
     let made = Command::new("python3")
         .args(["-m", "venv"])
@@ -71,16 +106,31 @@ fn python(root: &Path) -> Option<PathBuf> {
                 "--disable-pip-version-check",
                 "-r",
             ])
-            .arg(root.join(REQUIREMENTS))
+            .arg(root.join(requirements))
             .status()
             .is_ok_and(|status| status.success());
     if !installed {
         crate::say(&format!(
-            "the packages of {REQUIREMENTS} could not be installed: the tests that need them will be skipped"
+            "the packages of {requirements} could not be installed: the tests that need them will be skipped"
         ));
         return None;
     }
     Some(python)
+}
+
+/// The folder of NVRTC's library, of its Python package.
+fn nvrtc(root: &Path) -> Option<PathBuf> {
+    let python = python(root, "test-nvrtc", NVRTC_REQUIREMENTS)?;
+    let asked = Command::new(python)
+        .args([
+            "-c",
+            "import sysconfig; print(sysconfig.get_path('purelib'))",
+        ])
+        .output()
+        .ok()?;
+    let packages = String::from_utf8(asked.stdout).ok()?;
+    let folder = Path::new(packages.trim()).join("nvidia/cu13/lib");
+    folder.is_dir().then_some(folder)
 }
 
 fn target(root: &Path) -> PathBuf {
