@@ -4,6 +4,11 @@
 //! memory. Rows that are multiplied come as halves in two parts: `high` the nearest half, `low` what it misses, so that
 //! two matrix instructions give products of 22 bits (f16) or 16 (bf16). Must not know models.
 
+pub mod coded_pages;
+pub mod codes;
+pub mod open;
+pub mod rebuild;
+pub mod remat;
 pub mod rows;
 
 use crate::Address;
@@ -55,6 +60,17 @@ impl Sequence {
     }
 }
 
+/// Rows of a step, of any sequences, as kernels of coded caches read them.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The [`Sequence`]s.
+    pub sequences: Address,
+    /// For each row the index of its sequence, `u32`; `u32::MAX` for a row that only fills a recorded plan.
+    pub row_sequence: Address,
+    /// Rows, those that only fill included.
+    pub rows: usize,
+}
+
 /// The kind of halves that products take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Half {
@@ -67,6 +83,10 @@ pub enum Half {
 /// Every file of kernels with every kind of constants: what is compiled for all targets in tests.
 pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     let mut programs = Vec::new();
+    programs.extend(codes::programs());
+    programs.extend(open::programs());
+    programs.extend(rebuild::programs());
+    programs.extend(remat::programs());
     programs.extend(rows::programs());
     programs
 }
