@@ -154,16 +154,10 @@ fn rows_go_to_their_open_pages() {
         let step = Step {
             sequences: sequences.address(),
             row_sequence: of_rows.address(),
+            opens: opens.address(),
             rows: total,
         };
-        bench.run(vec![open::write(
-            &step,
-            opens.address(),
-            &rows,
-            (2, 32),
-            &layer,
-            offset,
-        )]);
+        bench.run(vec![open::write(&step, &rows, (2, 32), &layer, offset)]);
         let mut wanted = vec![vec![f16::ZERO; layer.bytes / 2]; 3];
         let places = [
             (0, 126),

@@ -86,10 +86,10 @@ KERNEL(256) encode(const u64* tasks, int kind, int from_offset, int codes_offset
 #endif
 }
 
-// pages[task]: a closed page, 0 for none. To rows [task * 128 + token][width], f16 or f32. A thread a code, whose group's
-// length is only known here.
+// pages[task]: a closed page, 0 for none. To rows [task * 128 + token][width], f16 or f32, and set as or added to the f16
+// rows at accumulators[task]. A thread a code, whose group's length is only known here.
 KERNEL(256) decode(const u64* pages, int codes_offset, int factors_offset, int width, int group, int by_channel,
-                   u16* halves, float* floats) {
+                   u16* halves, float* floats, const u64* accumulators, int adds) {
   const u8* page = (const u8*)pages[blockIdx.z];
   int channel = blockIdx.x * 256 + threadIdx.x, token = blockIdx.y;
   if (!page || channel >= width) return;
@@ -114,4 +114,8 @@ KERNEL(256) decode(const u64* pages, int codes_offset, int factors_offset, int w
   long to = ((long)blockIdx.z * PAGE_TOKENS + token) * width + channel;
   if (halves) halves[to] = f16_of_f32(within_f16(x));
   if (floats) floats[to] = x;
+  if (accumulators) {
+    u16* sum = (u16*)accumulators[blockIdx.z] + (long)token * width + channel;
+    *sum = f16_of_f32(within_f16(adds ? f32_of_f16(*sum) + x : x));
+  }
 }

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::PAGE_TOKENS;
-use crate::{Address, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Kernel, Launch, Op, Program};
 
 /// Bits of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,7 +193,47 @@ impl Codes {
         halves: Address,
         floats: Address,
     ) -> Op {
+        let outputs = [
+            halves.into(),
+            floats.into(),
+            Address::NONE.into(),
+            0_usize.into(),
+        ];
+        self.decode_to(pages, count, from_offset, outputs)
+    }
+
+    /// Decodes whole pages into accumulators, f16 `[128][width]` at `count` addresses: what was there is moved on by the
+    /// decoded rows where `adds`, else replaced.
+    pub fn accumulate(
+        &self,
+        pages: Address,
+        count: usize,
+        from_offset: usize,
+        accumulators: Address,
+        adds: bool,
+    ) -> Op {
+        let none = Argument::from(Address::NONE);
+        let outputs = [none, none, accumulators.into(), usize::from(adds).into()];
+        self.decode_to(pages, count, from_offset, outputs)
+    }
+
+    fn decode_to(
+        &self,
+        pages: Address,
+        count: usize,
+        from_offset: usize,
+        outputs: [Argument; 4],
+    ) -> Op {
         let Coding { width, axis, .. } = self.coding;
+        let mut arguments = vec![
+            pages.into(),
+            from_offset.into(),
+            (from_offset + self.coding.codes_bytes()).into(),
+            width.into(),
+            self.coding.group().into(),
+            usize::from(axis == Axis::Channel).into(),
+        ];
+        arguments.extend(outputs);
         Op::Launch(Launch {
             kernel: Kernel {
                 program: Arc::clone(&self.program),
@@ -202,16 +242,7 @@ impl Codes {
             grid: [width.div_ceil(256) as u32, PAGE_TOKENS as u32, count as u32],
             threads: 256,
             shared: 0,
-            arguments: vec![
-                pages.into(),
-                from_offset.into(),
-                (from_offset + self.coding.codes_bytes()).into(),
-                width.into(),
-                self.coding.group().into(),
-                usize::from(axis == Axis::Channel).into(),
-                halves.into(),
-                floats.into(),
-            ],
+            arguments,
         })
     }
 }

@@ -67,6 +67,9 @@ pub struct Step {
     pub sequences: Address,
     /// For each row the index of its sequence, `u32`; `u32::MAX` for a row that only fills a recorded plan.
     pub row_sequence: Address,
+    /// For each row the address of its open page, `u64`: rows of a prompt may lie in several. [`Address::NONE`] where each
+    /// sequence's own is meant.
+    pub opens: Address,
     /// Rows, those that only fill included.
     pub rows: usize,
 }

@@ -38,11 +38,9 @@ pub struct OpenRows {
     pub source_bias: Address,
 }
 
-/// Writes one layer of a step's rows: each to its slot of its sequence's open page or, where `opens` is an address, of the
-/// page that `opens` names for the row (`u64` each): a prompt's rows may lie in several.
+/// Writes one layer of a step's rows, each to its slot of its open page. `heads`: how many of keys, and their width.
 pub fn write(
     step: &Step,
-    opens: Address,
     rows: &OpenRows,
     heads: (usize, usize),
     layer: &OpenLayer,
@@ -65,7 +63,7 @@ pub fn write(
         arguments: vec![
             step.sequences.into(),
             step.row_sequence.into(),
-            opens.into(),
+            step.opens.into(),
             rows.keys.into(),
             rows.values.into(),
             rows.source.into(),

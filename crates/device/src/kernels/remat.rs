@@ -349,13 +349,11 @@ impl Remat {
         self.launch("arrange", [pieces.div_ceil(256), 1, 1], 0, arguments)
     }
 
-    /// Attends from each row to the closed pages before its own group, and to its own group's tokens up to itself in the
-    /// open page: its sequence's or, where `opens` is an address, the one it names for the row. `queries`: f32
-    /// `[rows][heads · head_dim]`, rotated. Scores are multiplied by `scale`.
+    /// Attends from each row to the closed pages before its own group, and to its own group's tokens up to itself in its
+    /// open page. `queries`: f32 `[rows][heads · head_dim]`, rotated. Scores are multiplied by `scale`.
     pub fn attend(
         &self,
         step: &Step,
-        opens: Address,
         queries: Address,
         keys: &KeyParts,
         layer: &LayerPlace,
@@ -377,7 +375,7 @@ impl Remat {
         let arguments = vec![
             step.sequences.into(),
             step.row_sequence.into(),
-            opens.into(),
+            step.opens.into(),
             queries.into(),
             keys.table.into(),
             keys.projection.into(),
