@@ -180,7 +180,7 @@ fn latents_come_back_by_products_and_open_pages_too() {
     };
     let (closed, open) = (kept.closed(&widths), kept.open(&widths));
     let (bytes, latents) = encode_page(&numbers(PAGE_TOKENS * kv, 1), closed.rows);
-    let page = bench.buffer(&bytes);
+    let pages = [bench.buffer(&bytes)];
     let length = 77;
     let mut content = halves(&numbers(open.bytes / 2, 2));
     for channel in 0..kv {
@@ -197,7 +197,7 @@ fn latents_come_back_by_products_and_open_pages_too() {
         bench.halves(2 * PAGE_TOKENS * kv),
         bench.floats(2 * PAGE_TOKENS * kv),
     );
-    let (from, to) = (addresses(&bench, &[page]), addresses(&bench, &full));
+    let (from, to) = (addresses(&bench, &pages), addresses(&bench, &full));
     let opens = bench.buffer(&[0_u64, open_page.address().0]);
     let lengths = bench.buffer(&[0_u32, length as u32]);
     let tasks = bench.buffer(&[open_page.address().0, full[1].address().0, 0, 0]);
