@@ -6,8 +6,13 @@
 
 pub mod append;
 pub mod attend;
+pub mod coded_pages;
+pub mod codes;
+pub mod open;
 pub mod product;
 pub mod prompt;
+pub mod rebuild;
+pub mod remat;
 pub mod rows;
 pub mod tap;
 
@@ -69,6 +74,9 @@ pub struct Step {
     pub count: usize,
     /// u32 `[rows]`: whose each row is, or [`NO_SEQUENCE`].
     pub row_sequence: Address,
+    /// u64 `[rows]`, for caches of codes: the open page of each row, since a prompt's rows may lie in several;
+    /// [`Address::NONE`] where each sequence's own is meant.
+    pub opens: Address,
     /// How many.
     pub rows: usize,
 }
@@ -114,7 +122,11 @@ pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     programs.extend(product::programs());
     programs.extend(append::programs());
     programs.extend(attend::programs());
+    programs.extend(codes::programs());
+    programs.extend(open::programs());
     programs.extend(prompt::programs());
+    programs.extend(rebuild::programs());
+    programs.extend(remat::programs());
     programs.extend(rows::programs());
     programs.extend(tap::programs());
     programs

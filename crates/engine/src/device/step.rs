@@ -363,6 +363,7 @@ impl DeviceModel {
                 .map_or(Address::NONE, footnote_device::Buffer::address)
         };
         let step = Step {
+            opens: Address::NONE,
             sequences: work.sequences.at(part.first_sequence * Sequence::BYTES),
             count: part.sequences,
             row_sequence: work.row_sequence.at(4 * part.first_row),
