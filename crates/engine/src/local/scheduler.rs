@@ -138,7 +138,7 @@ impl Scheduler {
                 if self.kept.drop_oldest() {
                     continue;
                 }
-                if wanted > cache.most() || self.active.is_empty() {
+                if !cache.could_hold(wanted) || self.active.is_empty() {
                     let error = cache.too_large(tokens);
                     job.refuse(error);
                     return None;
