@@ -96,6 +96,83 @@ fn a_device_says_what_the_processor_says() {
     }
 }
 
+/// Caches of codes beside the processor's: keys and values, inputs, latents, differences, and these in the joint basis; over
+/// several groups, in chunks that begin and end within them, and then token by token over the end of one.
+#[test]
+fn caches_of_codes_say_what_the_processors_say() {
+    // With the wider one inputs are wider than keys and values together.
+    for (kind, hidden) in [
+        ("qwen2", tiny::HIDDEN),
+        ("qwen2", 160),
+        ("qwen3", tiny::HIDDEN),
+        ("llama", 160),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write_folder(folder.path(), kind, &tiny::weights_of(kind, hidden));
+        let (host, device) = both(folder.path(), 300);
+        let tokens: Vec<u32> = (0..400).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+        for policy in ["kv4", "kv4+bias", "xquant8", "xquant3", "xquant-cl4"] {
+            let policy: CachePolicy = policy.parse().unwrap();
+            let mut host_cache = host.decoder.cache(policy).unwrap();
+            let mut cache = device.decoder.cache(policy).unwrap();
+            let mut at = 0;
+            for (size, origin) in [
+                (70, Origin::Prompt),
+                (30, Origin::Prompt),
+                (270, Origin::Prompt),
+                (1, Origin::Written),
+                (3, Origin::Written),
+                (9, Origin::Written),
+                (1, Origin::Written),
+                (1, Origin::Written),
+                (5, Origin::Written),
+            ] {
+                let chunk = &tokens[at..at + size];
+                let wanted = read(&host.decoder, &mut host_cache, chunk, origin);
+                let got = read(&device.decoder, &mut cache, chunk, origin);
+                let apart = apart(&got, &wanted);
+                assert!(
+                    apart < 3e-2,
+                    "{kind} of {hidden}, {policy}: {apart} from token {at}"
+                );
+                at += size;
+            }
+            assert_eq!(cache.len(), host_cache.len());
+        }
+    }
+}
+
+/// However a text is cut, a cache of codes holds the same: what a token sees depends on its position alone.
+#[test]
+fn chunks_of_codes_make_no_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights_of("llama", 160));
+    let (_, device) = both(folder.path(), 320);
+    let tokens: Vec<u32> = (0..300).map(|i| i * 13 % tiny::VOCAB as u32).collect();
+    for policy in ["kv2", "xquant4", "xquant-cl3"] {
+        let policy: CachePolicy = policy.parse().unwrap();
+        let last = |sizes: &[usize]| {
+            let mut cache = device.decoder.cache(policy).unwrap();
+            let mut at = 0;
+            for size in sizes {
+                read(
+                    &device.decoder,
+                    &mut cache,
+                    &tokens[at..at + size],
+                    Origin::Prompt,
+                );
+                at += size;
+            }
+            read(&device.decoder, &mut cache, &[5], Origin::Written)
+        };
+        let whole = last(&[300]);
+        for sizes in [&[128, 172][..], &[100, 60, 140], &[1, 299], &[127, 2, 171]] {
+            let apart = apart(&last(sizes), &whole);
+            assert!(apart < 2e-2, "{policy} in {sizes:?}: {apart}");
+        }
+    }
+}
+
 /// Sequences of different lengths and origins in one pass give what each gives alone.
 #[test]
 fn a_pass_of_many_is_many_passes() {
