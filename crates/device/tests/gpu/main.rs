@@ -1,235 +1,27 @@
 //! A GPU beside the emulator: the same plans on both must give the same numbers, and recordings what direct runs give.
 //!
 //! Without a GPU they run on a stand-in for the driver and its libraries, which shows that these are called as they must
-//! be; what only a GPU can show is then skipped, and said to be. A case is a name and a function that lays buffers out on whichever device it gets; add one for every kernel.
+//! be; what only a GPU can show is then skipped, and said to be. The plans are in `cases.rs`.
 
+mod cases;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cases::{Case, halves};
 use common::numbers;
 use footnote_device::cuda::Cuda;
 use footnote_device::emulator::Emulator;
 use footnote_device::kernels::Half;
 use footnote_device::kernels::rows::{Parts, Rows};
-use footnote_device::{Address, Buffer, Device, DeviceError, Number, Op, Plan, Product};
+use footnote_device::{
+    Address, Argument, Buffer, Device, DeviceError, Launch, Number, Op, Plan, Product,
+};
 use footnote_testkit::skip;
 use half::{bf16, f16};
-
-/// What a case does on one device.
-struct Work {
-    ops: Vec<Op>,
-    /// What is read afterwards: where, as what, and how many.
-    outputs: Vec<(Buffer, Number, usize)>,
-    /// What must live until then.
-    inputs: Vec<Buffer>,
-}
-
-/// Makes buffers on a device, and what is to be done with them.
-type LayOut = Box<dyn Fn(&Arc<dyn Device>) -> Result<Work, DeviceError>>;
-
-/// A plan to run on two devices.
-struct Case {
-    name: String,
-    /// How far the two may differ, relative to 1 or to the value where that is larger.
-    bound: f64,
-    lay_out: LayOut,
-}
-
-fn case(
-    name: String,
-    bound: f64,
-    lay_out: impl Fn(&Arc<dyn Device>) -> Result<Work, DeviceError> + 'static,
-) -> Case {
-    Case {
-        name,
-        bound,
-        lay_out: Box::new(lay_out),
-    }
-}
-
-fn number(half: Half) -> Number {
-    match half {
-        Half::F16 => Number::F16,
-        Half::Bf16 => Number::Bf16,
-    }
-}
-
-/// A buffer of `values` as halves.
-fn halves(device: &Arc<dyn Device>, values: &[f32], number: Number) -> Result<Buffer, DeviceError> {
-    match number {
-        Number::F16 => {
-            let values: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
-            Buffer::of(device, &values)
-        }
-        Number::Bf16 => {
-            let values: Vec<bf16> = values.iter().map(|x| bf16::from_f32(*x)).collect();
-            Buffer::of(device, &values)
-        }
-        Number::F32 => Buffer::of(device, values),
-    }
-}
-
-/// Cases of the kernels in `rows.cu`.
-fn rows(half: Half) -> Vec<Case> {
-    // The rounding of a half, as the nearest one may be another where sums differ in their last bit.
-    let bound = match half {
-        Half::F16 => 1e-3,
-        Half::Bf16 => 1e-2,
-    };
-    let (count, width) = (3, 576);
-    let parts = move |device: &Arc<dyn Device>, count: usize| {
-        let (high, low) = (
-            Buffer::new(device, 2 * count)?,
-            Buffer::new(device, 2 * count)?,
-        );
-        let parts = Parts {
-            high: high.address(),
-            low: low.address(),
-        };
-        let outputs = vec![(high, number(half), count), (low, number(half), count)];
-        Ok::<_, DeviceError>((parts, outputs))
-    };
-    vec![
-        case(format!("rms_norm {half:?}"), bound, move |device| {
-            let rows = Buffer::of(device, &numbers(count * width, 1))?;
-            let weight = Buffer::of(device, &numbers(width, 2))?;
-            let out = Buffer::new(device, 4 * count * width)?;
-            let (parts, mut outputs) = parts(device, count * width)?;
-            outputs.push((out.clone(), Number::F32, count * width));
-            Ok(Work {
-                ops: vec![Rows::new(half).rms_norm(
-                    rows.address(),
-                    weight.address(),
-                    out.address(),
-                    parts,
-                    count,
-                    width,
-                    1e-5,
-                )],
-                outputs,
-                inputs: vec![rows, weight],
-            })
-        }),
-        case(format!("silu_mul {half:?}"), bound, move |device| {
-            let gate_up = Buffer::of(device, &numbers(count * 2 * width, 3))?;
-            let (parts, outputs) = parts(device, count * width)?;
-            Ok(Work {
-                ops: vec![Rows::new(half).silu_mul(gate_up.address(), parts, count, width)],
-                outputs,
-                inputs: vec![gate_up],
-            })
-        }),
-        case(format!("split {half:?}"), bound, move |device| {
-            let rows = Buffer::of(device, &numbers(1000, 4))?;
-            let (parts, outputs) = parts(device, 1000)?;
-            Ok(Work {
-                ops: vec![Rows::new(half).split(rows.address(), parts, 1000)],
-                outputs,
-                inputs: vec![rows],
-            })
-        }),
-    ]
-}
-
-/// Products of every kind: one row and many, sizes that are no multiples of 16, wider strides, added or not, and begun
-/// at an address of little alignment.
-fn products() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for (input, output) in [
-        (Number::F16, Number::F32),
-        (Number::F16, Number::F16),
-        (Number::Bf16, Number::F32),
-        (Number::Bf16, Number::Bf16),
-    ] {
-        for (rows, columns, depth, gap) in [
-            (1, 576, 576, 0),
-            (7, 96, 200, 8),
-            (64, 128, 1536, 0),
-            (5, 33, 49, 3),
-        ] {
-            for accumulate in [false, true] {
-                let bound = match output {
-                    Number::F32 => 1e-4,
-                    Number::F16 => 2e-3,
-                    Number::Bf16 => 2e-2,
-                };
-                let name = format!(
-                    "product {input:?} to {output:?}, {rows} x {columns} x {depth}, gap {gap}, accumulate {accumulate}"
-                );
-                cases.push(case(name, bound, move |device| {
-                    let (left_stride, right_stride) = (depth + gap, depth + 2 * gap);
-                    let out_stride = columns + gap;
-                    let count = rows * out_stride;
-                    let left = halves(device, &numbers(gap + rows * left_stride, 5), input)?;
-                    let right =
-                        halves(device, &numbers(2 * gap + columns * right_stride, 6), input)?;
-                    let out = halves(device, &numbers(count, 7), output)?;
-                    let product = Product {
-                        left: left.at(gap * input.bytes()),
-                        right: right.at(2 * gap * input.bytes()),
-                        out: out.address(),
-                        rows,
-                        columns,
-                        depth,
-                        left_stride,
-                        right_stride,
-                        out_stride,
-                        input,
-                        output,
-                        accumulate,
-                    };
-                    Ok(Work {
-                        ops: vec![Op::Product(product)],
-                        outputs: vec![(out, output, count)],
-                        inputs: vec![left, right],
-                    })
-                }));
-            }
-        }
-    }
-    cases
-}
-
-/// Copies and zeros, with bytes around that must stay.
-fn copies() -> Case {
-    case("copy and zero".to_string(), 0.0, |device| {
-        let from = Buffer::of(device, &numbers(100, 8))?;
-        let to = Buffer::of(device, &numbers(100, 9))?;
-        Ok(Work {
-            ops: vec![
-                Op::Copy {
-                    from: from.at(40),
-                    to: to.at(80),
-                    bytes: 120,
-                },
-                Op::Zero {
-                    to: to.at(120),
-                    bytes: 16,
-                },
-            ],
-            outputs: vec![(to, Number::F32, 100)],
-            inputs: vec![from],
-        })
-    })
-}
-
-fn read(outputs: &[(Buffer, Number, usize)]) -> Vec<Vec<f32>> {
-    let widened = |(buffer, number, count): &(Buffer, Number, usize)| match number {
-        Number::F32 => buffer.read(*count).expect("readable"),
-        Number::F16 => {
-            let values: Vec<f16> = buffer.read(*count).expect("readable");
-            values.into_iter().map(f16::to_f32).collect()
-        }
-        Number::Bf16 => {
-            let values: Vec<bf16> = buffer.read(*count).expect("readable");
-            values.into_iter().map(bf16::to_f32).collect()
-        }
-    };
-    outputs.iter().map(widened).collect()
-}
 
 /// Names the folder of the stand-in to the process that runs on it.
 const STAND_IN: &str = "STAND_IN_FOLDER";
@@ -254,6 +46,7 @@ fn gpu(test: &str) -> Option<(MutexGuard<'static, ()>, Arc<dyn Device>)> {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn all_of_this_works_on_a_stand_in_for_the_driver() {
     if std::env::var_os(STAND_IN).is_some() {
@@ -266,18 +59,23 @@ fn all_of_this_works_on_a_stand_in_for_the_driver() {
     let built = Command::new(compiler)
         .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-o"])
         .arg(&library)
-        .arg(crate_folder.join("tests/standin/driver.cpp"))
+        .arg(crate_folder.join("tests/gpu/driver.cpp"))
         .arg("-ldl")
         .status()
         .expect("a C++ compiler, which the emulator needs too");
     assert!(built.success(), "the stand-in does not build");
+    let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let paths = std::iter::once(folder.path().to_path_buf()).chain(std::env::split_paths(&others));
     let output = Command::new(std::env::current_exe().expect("this program"))
         .env(STAND_IN, folder.path())
         .env(
             "STAND_IN_EMULATED",
             crate_folder.join("src/kernels/emulated.h"),
         )
-        .env("LD_LIBRARY_PATH", folder.path())
+        .env(
+            "LD_LIBRARY_PATH",
+            std::env::join_paths(paths).expect("paths"),
+        )
         .env("FOOTNOTE_NVRTC", &library)
         .env("FOOTNOTE_CUBLASLT", &library)
         .env("FOOTNOTE_KERNEL_CACHE", folder.path().join("kernels"))
@@ -294,6 +92,21 @@ fn all_of_this_works_on_a_stand_in_for_the_driver() {
     assert!(kept.count() > 0, "compiled kernels are kept");
 }
 
+fn read(outputs: &[(Buffer, Number, usize)]) -> Vec<Vec<f32>> {
+    let widened = |(buffer, number, count): &(Buffer, Number, usize)| match number {
+        Number::F32 => buffer.read(*count).expect("readable"),
+        Number::F16 => {
+            let values: Vec<f16> = buffer.read(*count).expect("readable");
+            values.into_iter().map(f16::to_f32).collect()
+        }
+        Number::Bf16 => {
+            let values: Vec<bf16> = buffer.read(*count).expect("readable");
+            values.into_iter().map(bf16::to_f32).collect()
+        }
+    };
+    outputs.iter().map(widened).collect()
+}
+
 #[test]
 fn every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator() {
     let Some((_turn, gpu)) = gpu("every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator")
@@ -301,11 +114,8 @@ fn every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator() {
         return;
     };
     let emulator: Arc<dyn Device> = Arc::new(Emulator::new(1 << 30));
-    let mut cases = vec![copies()];
-    cases.extend([Half::F16, Half::Bf16].into_iter().flat_map(rows));
-    cases.extend(products());
     let mut failures = Vec::new();
-    for case in &cases {
+    for case in &cases::all() {
         let run = |device: &Arc<dyn Device>| -> Result<Vec<Vec<f32>>, DeviceError> {
             let work = (case.lay_out)(device)?;
             device.run(&Plan::once(work.ops))?;
@@ -435,4 +245,140 @@ fn memory_that_is_not_there_is_an_error_that_says_how_much_is() {
     assert!(taken.free < info.free);
     drop(buffer);
     assert!(gpu.memory().expect("memory").free > taken.free);
+}
+
+#[test]
+fn a_plan_that_cannot_run_is_an_error_and_the_device_goes_on() {
+    let Some((_turn, gpu)) = gpu("a_plan_that_cannot_run_is_an_error_and_the_device_goes_on")
+    else {
+        return;
+    };
+    let rows = Buffer::of(&gpu, &[1.5_f32; 32]).expect("memory");
+    let halves = Buffer::new(&gpu, 64).expect("memory");
+    let parts = Parts {
+        high: halves.address(),
+        low: Address::NONE,
+    };
+    let good = || Rows::new(Half::F16).split(rows.address(), parts, 32);
+    let launch = |change: fn(&mut Launch)| {
+        let Op::Launch(mut launch) = good() else {
+            panic!("a split is a launch");
+        };
+        change(&mut launch);
+        Op::Launch(launch)
+    };
+    let product = Product {
+        left: rows.address(),
+        right: rows.address(),
+        out: halves.address(),
+        rows: 1,
+        columns: 1,
+        depth: 8,
+        left_stride: 8,
+        right_stride: 8,
+        out_stride: 1,
+        input: Number::F32,
+        output: Number::F32,
+        accumulate: false,
+    };
+    let cases = [
+        (
+            "an argument too few",
+            launch(|launch| launch.arguments.truncate(1)),
+            "arguments",
+        ),
+        (
+            "an argument of another size",
+            launch(|launch| launch.arguments[0] = Argument::Int(1)),
+            "arguments",
+        ),
+        (
+            "no such kernel",
+            launch(|launch| launch.kernel.entry = "no_such_kernel"),
+            "does not list it",
+        ),
+        (
+            "a megabyte of shared memory",
+            launch(|launch| launch.shared = 1 << 20),
+            "shared memory",
+        ),
+        (
+            "no blocks",
+            launch(|launch| launch.grid = [1, 0, 1]),
+            "[1, 0, 1] blocks",
+        ),
+        ("floats", Op::Product(product), "halves"),
+    ];
+    for (what, op, said) in cases {
+        for plan in [Plan::once(vec![op.clone()]), Plan::replayed(vec![op])] {
+            for _ in 0..2 {
+                let error = gpu.run(&plan).expect_err(what);
+                assert!(error.to_string().contains(said), "{what}: {error}");
+            }
+        }
+        gpu.run(&Plan::once(vec![good()])).expect(what);
+    }
+    let read: Vec<f16> = halves.read(32).expect("memory");
+    assert_eq!(read, [f16::from_f32(1.5); 32]);
+}
+
+#[test]
+fn more_plans_than_are_kept_recorded_give_the_same() {
+    let Some((_turn, gpu)) = gpu("more_plans_than_are_kept_recorded_give_the_same") else {
+        return;
+    };
+    let count = 300;
+    let from = Buffer::new(&gpu, 4).expect("memory");
+    let to = Buffer::of(&gpu, &vec![0_u32; count]).expect("memory");
+    let plans: Vec<Plan> = (0..count)
+        .map(|at| {
+            Plan::replayed(vec![Op::Copy {
+                from: from.address(),
+                to: to.at(4 * at),
+                bytes: 4,
+            }])
+        })
+        .collect();
+    for round in 0..3 {
+        // Some are run once more while they are kept, so that some are replayed, and some are forgotten in between.
+        for (at, plan) in plans.iter().enumerate() {
+            for again in 0..=at % 4 {
+                from.write(&[1000 * round + 10 * at as u32 + again as u32])
+                    .expect("memory");
+                gpu.run(plan).expect("a plan that runs");
+            }
+        }
+        let read: Vec<u32> = to.read(count).expect("memory");
+        for (at, value) in read.iter().enumerate() {
+            assert_eq!(*value, 1000 * round + 10 * at as u32 + (at % 4) as u32);
+        }
+    }
+}
+
+#[test]
+fn threads_may_share_a_device() {
+    let Some((_turn, gpu)) = gpu("threads_may_share_a_device") else {
+        return;
+    };
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let gpu = &gpu;
+            scope.spawn(move || {
+                let sent = numbers(5000, seed);
+                for _ in 0..20 {
+                    let from = Buffer::of(gpu, &sent).expect("memory");
+                    let to = Buffer::new(gpu, 4 * sent.len()).expect("memory");
+                    let copy = Op::Copy {
+                        from: from.address(),
+                        to: to.address(),
+                        bytes: from.bytes(),
+                    };
+                    gpu.run(&Plan::once(vec![copy])).expect("a plan that runs");
+                    drop(from);
+                    let back: Vec<f32> = to.read(sent.len()).expect("memory");
+                    assert!(back == sent);
+                }
+            });
+        }
+    });
 }
