@@ -125,7 +125,11 @@ impl Emulator {
         };
         match outcome {
             0 => {}
-            1 => return Err(failed("its threads wait for each other in vain".to_string())),
+            1 => {
+                return Err(failed(
+                    "its threads wait for each other in vain".to_string(),
+                ));
+            }
             2 => return Err(failed("it writes behind its shared memory".to_string())),
             3 => return Err(failed("no memory for its threads".to_string())),
             _ => return Err(failed(format!("{} threads a block", launch.threads))),
@@ -161,9 +165,7 @@ impl State {
     /// Whether `bytes` at `address` lie in one piece.
     fn holds(&self, address: Address, bytes: usize) -> bool {
         let found = self.pieces.range(..=address.0).next_back();
-        found.is_some_and(|(start, _)| {
-            address.0 + bytes as u64 <= start + self.sizes[start] as u64
-        })
+        found.is_some_and(|(start, _)| address.0 + bytes as u64 <= start + self.sizes[start] as u64)
     }
 }
 
@@ -274,8 +276,12 @@ unsafe fn multiply(product: &Product) {
             // SAFETY: the caller's promise.
             unsafe {
                 match product.output {
-                    Number::F16 => (product.out.0 as *mut f16).add(at).write(f16::from_f32(sum)),
-                    Number::Bf16 => (product.out.0 as *mut bf16).add(at).write(bf16::from_f32(sum)),
+                    Number::F16 => (product.out.0 as *mut f16)
+                        .add(at)
+                        .write(f16::from_f32(sum)),
+                    Number::Bf16 => (product.out.0 as *mut bf16)
+                        .add(at)
+                        .write(bf16::from_f32(sum)),
                     Number::F32 => (product.out.0 as *mut f32).add(at).write(sum),
                 }
             }
@@ -354,9 +360,24 @@ impl Device for Emulator {
                     let spans = |rows: usize, stride: usize, width: usize, number: Number| {
                         ((rows - 1) * stride + width) * number.bytes()
                     };
-                    let left = spans(product.rows, product.left_stride, product.depth, product.input);
-                    let right = spans(product.columns, product.right_stride, product.depth, product.input);
-                    let out = spans(product.rows, product.out_stride, product.columns, product.output);
+                    let left = spans(
+                        product.rows,
+                        product.left_stride,
+                        product.depth,
+                        product.input,
+                    );
+                    let right = spans(
+                        product.columns,
+                        product.right_stride,
+                        product.depth,
+                        product.input,
+                    );
+                    let out = spans(
+                        product.rows,
+                        product.out_stride,
+                        product.columns,
+                        product.output,
+                    );
                     assert!(state.holds(product.left, left), "left of {product:?}");
                     assert!(state.holds(product.right, right), "right of {product:?}");
                     assert!(state.holds(product.out, out), "out of {product:?}");

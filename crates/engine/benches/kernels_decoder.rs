@@ -32,7 +32,7 @@ fn main() -> Result<(), EngineError> {
     let prompt: Vec<u32> = (0..prompt_tokens as u32)
         .map(|i| (i * 7919 + 11) % vocabulary)
         .collect();
-    let mut cache = decoder.full_cache();
+    let mut cache = decoder.full_cache()?;
     let mut scratch = Scratch::default();
     let start = Instant::now();
     let mut row = Vec::new();
@@ -45,10 +45,10 @@ fn main() -> Result<(), EngineError> {
             perturbation: None,
         };
         row = decoder
-            .forward(&mut [step], &mut scratch, &|| true)
+            .forward(&mut [step], &mut scratch, &|| true)?
             .unwrap_or_default();
     }
-    let mut token = greedy(&decoder.logits(&row)).unwrap_or_default();
+    let mut token = greedy(&decoder.logits(&row)?).unwrap_or_default();
     let prefill = start.elapsed().as_secs_f64();
     println!(
         "prefill {prompt_tokens} tokens: {:.1} tokens/s",
@@ -65,10 +65,10 @@ fn main() -> Result<(), EngineError> {
             perturbation: None,
         };
         row = decoder
-            .forward(&mut [step], &mut scratch, &|| true)
+            .forward(&mut [step], &mut scratch, &|| true)?
             .unwrap_or_default();
         let logits = Instant::now();
-        token = greedy(&decoder.logits(&row)).unwrap_or_default();
+        token = greedy(&decoder.logits(&row)?).unwrap_or_default();
         head += logits.elapsed().as_secs_f64();
     }
     let decode = start.elapsed().as_secs_f64();

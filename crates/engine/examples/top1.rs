@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The likeliest token after each position, and the log probability of what follows in `tokens`.
 fn read(model: &LoadedModel, tokens: &[u32]) -> Result<(Vec<u32>, Vec<f64>), EngineError> {
-    let mut cache = model.decoder.full_cache();
+    let mut cache = model.decoder.full_cache()?;
     let mut scratch = Scratch::default();
     let mut top1 = Vec::new();
     let mut logp = Vec::new();
@@ -62,9 +62,9 @@ fn read(model: &LoadedModel, tokens: &[u32]) -> Result<(Vec<u32>, Vec<f64>), Eng
         }];
         let rows = model
             .decoder
-            .forward(&mut steps, &mut scratch, &|| true)
+            .forward(&mut steps, &mut scratch, &|| true)?
             .ok_or(EngineError::Stopped)?;
-        let logits = model.decoder.logits(&rows);
+        let logits = model.decoder.logits(&rows)?;
         for logits in logits.chunks_exact(model.decoder.config().vocab) {
             let nothing = || EngineError::Weights("the model gave no number".to_string());
             top1.push(greedy(logits).ok_or_else(nothing)?);

@@ -18,6 +18,7 @@ pub use plan::{Plan, PlanParts, Window};
 pub use policy::{CacheChoice, CachePolicy, Chosen, POLICIES};
 pub use quantised::QuantisedCache;
 
+use crate::device::{CacheMemory, DeviceCache, PageLayout};
 use crate::kernels::{HeadShape, KvBlock, QuantMatrix, RopeStyle, RopeTable};
 
 /// The shapes a cache needs to know.
@@ -115,12 +116,56 @@ pub struct CacheBytes {
     pub scratch: usize,
 }
 
+/// How the caches of a policy are kept.
+#[derive(Clone)]
+pub enum CachePlan {
+    /// f16 keys and values in this processor's memory.
+    Full(CacheShape),
+    /// Codes there.
+    Quantised(Arc<Plan>),
+    /// Pages of a device.
+    Device(Arc<CacheMemory>, Arc<PageLayout>),
+}
+
+impl CachePlan {
+    /// The policy.
+    pub fn policy(&self) -> CachePolicy {
+        match self {
+            CachePlan::Full(_) => CachePolicy::Full,
+            CachePlan::Quantised(plan) => plan.policy(),
+            CachePlan::Device(_, layout) => layout.policy,
+        }
+    }
+
+    /// An empty cache.
+    pub fn empty(&self) -> Cache {
+        match self {
+            CachePlan::Full(shape) => Cache::full(*shape),
+            CachePlan::Quantised(plan) => Cache::quantised(Arc::clone(plan)),
+            CachePlan::Device(memory, layout) => Cache::Device(DeviceCache::new(memory, layout)),
+        }
+    }
+
+    /// Bytes that all caches of the policy share besides the model's weights.
+    pub fn bases_bytes(&self) -> usize {
+        match self {
+            CachePlan::Quantised(plan) => plan.bases_bytes(),
+            CachePlan::Full(_) | CachePlan::Device(..) => 0,
+        }
+    }
+}
+
+/// What only the processor's own decoder does to a cache, and never to a device's.
+const HOST_ONLY: &str = "a device writes and reads its caches itself";
+
 /// One sequence's memory of what it has read.
 pub enum Cache {
     /// f16 keys and values.
     Full(FullCache),
     /// Codes.
     Quantised(QuantisedCache),
+    /// Pages of a device.
+    Device(DeviceCache),
 }
 
 impl Cache {
@@ -139,6 +184,7 @@ impl Cache {
         match self {
             Cache::Full(_) => CachePolicy::Full,
             Cache::Quantised(cache) => cache.plan().policy(),
+            Cache::Device(cache) => cache.layout().policy,
         }
     }
 
@@ -147,6 +193,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.shape().layers,
             Cache::Quantised(cache) => cache.plan().shape.layers,
+            Cache::Device(cache) => cache.layout().shape.layers,
         }
     }
 
@@ -155,6 +202,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.len(),
             Cache::Quantised(cache) => cache.len(),
+            Cache::Device(cache) => cache.len(),
         }
     }
 
@@ -163,6 +211,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.len() + cache.skipped(),
             Cache::Quantised(cache) => cache.len(),
+            Cache::Device(cache) => cache.len() + cache.skipped(),
         }
     }
 
@@ -171,7 +220,8 @@ impl Cache {
     pub(crate) fn skip(&mut self, count: usize) -> bool {
         match self {
             Cache::Full(cache) => cache.skip(count),
-            Cache::Quantised(_) => return count == 0,
+            Cache::Device(cache) if cache.layout().policy == CachePolicy::Full => cache.skip(count),
+            Cache::Quantised(_) | Cache::Device(_) => return count == 0,
         }
         true
     }
@@ -186,7 +236,7 @@ impl Cache {
     pub(crate) fn pruned(&self, chosen: &[Vec<Vec<usize>>], next: usize) -> Option<Cache> {
         match self {
             Cache::Full(cache) => Some(Cache::Full(cache.pruned(chosen, next))),
-            Cache::Quantised(_) => None,
+            Cache::Quantised(_) | Cache::Device(_) => None,
         }
     }
 
@@ -195,6 +245,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.shape().full_bytes_per_token(),
             Cache::Quantised(cache) => cache.plan().shape.full_bytes_per_token(),
+            Cache::Device(cache) => cache.layout().shape.full_bytes_per_token(),
         }
     }
 
@@ -209,6 +260,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.write(view.index, rows, &view.rotation),
             Cache::Quantised(cache) => cache.write(view, rows),
+            Cache::Device(_) => unreachable!("{HOST_ONLY}"),
         }
     }
 
@@ -218,6 +270,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.attend(view.index, queries, out),
             Cache::Quantised(cache) => cache.attend(view, queries, out),
+            Cache::Device(_) => unreachable!("{HOST_ONLY}"),
         }
     }
 
@@ -233,6 +286,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.attend_near(view.index, queries, out, band),
             Cache::Quantised(cache) => cache.attend(view, queries, out),
+            Cache::Device(_) => unreachable!("{HOST_ONLY}"),
         }
     }
 
@@ -247,6 +301,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.visit_keys(view.index, tokens, visit),
             Cache::Quantised(cache) => cache.visit_keys(view, tokens, visit),
+            Cache::Device(_) => unreachable!("{HOST_ONLY}"),
         }
     }
 
@@ -255,6 +310,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.commit(tokens),
             Cache::Quantised(cache) => cache.commit(tokens),
+            Cache::Device(cache) => cache.commit(tokens),
         }
     }
 
@@ -264,6 +320,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.truncate(len),
             Cache::Quantised(cache) => cache.truncate(len),
+            Cache::Device(cache) => cache.truncate(len),
         }
     }
 
@@ -272,6 +329,15 @@ impl Cache {
         match self {
             Cache::Full(cache) => Cache::Full(cache.clone()),
             Cache::Quantised(cache) => Cache::Quantised(cache.fork()),
+            Cache::Device(cache) => Cache::Device(cache.fork()),
+        }
+    }
+
+    /// As [`fork`](Self::fork), for a request that has nothing to do with this one.
+    pub(crate) fn apart(&self) -> Cache {
+        match self {
+            Cache::Device(cache) => Cache::Device(cache.apart()),
+            Cache::Full(_) | Cache::Quantised(_) => self.fork(),
         }
     }
 
@@ -280,6 +346,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => Cache::full(*cache.shape()),
             Cache::Quantised(cache) => Cache::Quantised(cache.emptied()),
+            Cache::Device(cache) => Cache::Device(cache.emptied()),
         }
     }
 
@@ -288,6 +355,7 @@ impl Cache {
         match self {
             Cache::Full(_) => {}
             Cache::Quantised(cache) => cache.rest(),
+            Cache::Device(cache) => cache.rest(),
         }
     }
 
@@ -299,7 +367,7 @@ impl Cache {
     /// Bytes by what they are for.
     pub fn bytes_by_use(&self) -> CacheBytes {
         match self {
-            Cache::Full(_) => CacheBytes {
+            Cache::Full(_) | Cache::Device(_) => CacheBytes {
                 stored: self.bytes(),
                 ..CacheBytes::default()
             },
@@ -316,6 +384,7 @@ impl Cache {
         match self {
             Cache::Full(cache) => cache.bytes_besides(seen),
             Cache::Quantised(cache) => cache.bytes_besides(seen) + cache.scratch_bytes(),
+            Cache::Device(cache) => cache.bytes_besides(seen),
         }
     }
 }

@@ -17,10 +17,11 @@ use std::sync::{Arc, OnceLock};
 use crate::EngineError;
 use crate::basis::{Bases, JointBases};
 use crate::cache::{
-    Cache, CachePolicy, CacheShape, KeyNorm, LayerRows, LayerView, Plan, PlanParts, Projection,
-    Rotation, Window,
+    Cache, CachePlan, CachePolicy, CacheShape, KeyNorm, LayerRows, LayerView, Plan, PlanParts,
+    Projection, Rotation, Window,
 };
 use crate::config::{ModelConfig, RopeLayout};
+use crate::device::{DeviceModel, DeviceStep};
 use crate::kernels::{
     Form, HeadShape, LaneTable, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope,
     silu_mul,
@@ -39,6 +40,8 @@ pub struct Decoder {
     joint: OnceLock<Arc<JointBases>>,
     /// The model's file, beside which bases are kept.
     file: Option<PathBuf>,
+    /// The same model on an accelerator, which then makes the passes.
+    device: Option<Arc<DeviceModel>>,
 }
 
 /// Which positions of a step's tokens give an output row.
@@ -104,17 +107,7 @@ pub struct Scratch {
 impl Decoder {
     /// A decoder for contexts of up to `context` tokens.
     pub fn new(config: ModelConfig, weights: Weights, context: usize) -> Decoder {
-        let half = config.head_dim / 2;
-        let frequencies: Vec<f64> = (0..half)
-            .map(|i| {
-                let exponent = i as f64 / half as f64;
-                let factor = weights
-                    .rope_factors
-                    .as_ref()
-                    .map_or(1.0, |factors| f64::from(factors[i]));
-                f64::from(config.rope_base).powf(-exponent) / factor
-            })
-            .collect();
+        let frequencies = frequencies(&config, weights.rope_factors.as_deref());
         Decoder {
             rope: RopeTable::new(&frequencies, context),
             style: match config.rope_layout {
@@ -132,6 +125,7 @@ impl Decoder {
             bases: OnceLock::new(),
             joint: OnceLock::new(),
             file: None,
+            device: None,
         }
     }
 
@@ -174,8 +168,28 @@ impl Decoder {
         self
     }
 
+    /// The same decoder, its passes made by an accelerator.
+    #[must_use]
+    pub fn on_device(mut self, device: Arc<DeviceModel>) -> Decoder {
+        self.device = Some(device);
+        self
+    }
+
+    /// The same model on an accelerator, where its passes are made there.
+    pub fn device(&self) -> Option<&Arc<DeviceModel>> {
+        self.device.as_ref()
+    }
+
     /// An empty full cache for one sequence.
-    pub fn full_cache(&self) -> Cache {
+    ///
+    /// # Errors
+    /// Where a device has no room for any.
+    pub fn full_cache(&self) -> Result<Cache, EngineError> {
+        self.cache(CachePolicy::Full)
+    }
+
+    /// An empty cache of this processor's memory.
+    pub(crate) fn host_cache(&self) -> Cache {
         Cache::full(self.cache_shape())
     }
 
@@ -184,9 +198,27 @@ impl Decoder {
     /// # Errors
     /// As [`plan`](Self::plan).
     pub fn cache(&self, policy: CachePolicy) -> Result<Cache, EngineError> {
-        Ok(match self.plan(policy, Window::Recent)? {
-            None => self.full_cache(),
-            Some(plan) => Cache::quantised(Arc::new(plan)),
+        Ok(self.cache_plan(policy, Window::Recent)?.empty())
+    }
+
+    /// How caches of a policy are kept, worked out for many of them.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), and where the device has no kernels for the policy.
+    pub fn cache_plan(
+        &self,
+        policy: CachePolicy,
+        window: Window,
+    ) -> Result<CachePlan, EngineError> {
+        if let Some(device) = &self.device {
+            return Ok(CachePlan::Device(
+                Arc::clone(device.memory()),
+                device.layout(policy)?,
+            ));
+        }
+        Ok(match self.plan(policy, window)? {
+            None => CachePlan::Full(self.cache_shape()),
+            Some(plan) => CachePlan::Quantised(Arc::new(plan)),
         })
     }
 
@@ -224,12 +256,18 @@ impl Decoder {
     /// Reads the steps' tokens and gives the last layer's normed rows of the asked positions, in
     /// order, `[rows][hidden]`, for [`logits`](Self::logits). `keep_going` is asked before each
     /// layer; once it says no, the pass ends with `None` and every cache is as it was.
+    ///
+    /// # Errors
+    /// Where a device fails or has no room; on the processor never.
     pub fn forward(
         &self,
         steps: &mut [Step<'_>],
         scratch: &mut Scratch,
         keep_going: &dyn Fn() -> bool,
-    ) -> Option<Vec<f32>> {
+    ) -> Result<Option<Vec<f32>>, EngineError> {
+        if let Some(device) = &self.device {
+            return on_device(device, steps, keep_going);
+        }
         let config = &self.config;
         let tokens: usize = steps.iter().map(|step| step.tokens.len()).sum();
         let positions: Vec<usize> = steps
@@ -244,7 +282,7 @@ impl Decoder {
         }
         for index in 0..config.layers {
             if !keep_going() {
-                return None;
+                return Ok(None);
             }
             self.attention_block(index, steps, &positions, &runs, scratch);
             self.feed_forward_block(index, &runs, scratch);
@@ -271,17 +309,23 @@ impl Decoder {
             config.rms_epsilon,
             &mut normed,
         );
-        Some(normed)
+        Ok(Some(normed))
     }
 
     /// Logits of rows that [`forward`](Self::forward) gave, `[rows][vocab]`.
-    pub fn logits(&self, rows: &[f32]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Where a device fails; on the processor never.
+    pub fn logits(&self, rows: &[f32]) -> Result<Vec<f32>, EngineError> {
+        if let Some(device) = &self.device {
+            return device.logits(rows);
+        }
         let count = rows.len() / self.config.hidden;
         let mut logits = vec![0.0; count * self.config.vocab];
         if count > 0 {
             self.weights.output.matmul(rows, count, &mut logits);
         }
-        logits
+        Ok(logits)
     }
 
     /// The stream's queries, keys and values of a layer; queries rotated.
@@ -416,6 +460,46 @@ impl Decoder {
             &mut scratch.stream,
         );
     }
+}
+
+/// The rotation's frequencies of a head's pairs, the fastest first.
+pub(crate) fn frequencies(config: &ModelConfig, factors: Option<&[f32]>) -> Vec<f64> {
+    let half = config.head_dim / 2;
+    (0..half)
+        .map(|i| {
+            let exponent = i as f64 / half as f64;
+            let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
+            f64::from(config.rope_base).powf(-exponent) / factor
+        })
+        .collect()
+}
+
+/// The pass on a device.
+fn on_device(
+    device: &DeviceModel,
+    steps: &mut [Step<'_>],
+    keep_going: &dyn Fn() -> bool,
+) -> Result<Option<Vec<f32>>, EngineError> {
+    let refused = |what: &str| {
+        let name = device.device().name();
+        EngineError::Request(format!("{name} cannot {what}; use `--device cpu`"))
+    };
+    let mut on_device = Vec::with_capacity(steps.len());
+    for step in steps {
+        if step.perturbation.is_some() {
+            return Err(refused("move heads"));
+        }
+        let Cache::Device(cache) = &mut *step.cache else {
+            return Err(refused("read on a cache of the processor's memory"));
+        };
+        on_device.push(DeviceStep {
+            tokens: step.tokens,
+            origin: step.origin,
+            cache,
+            outputs: step.outputs,
+        });
+    }
+    device.forward(&mut on_device, keep_going)
 }
 
 /// Norms each head of `rows`; a head is as wide as `weight`.

@@ -83,6 +83,9 @@ pub enum EngineError {
     /// Weights whose format, shape or size the kernels do not take.
     #[error("weights: {0}")]
     Weights(String),
+    /// A device failed, or is not there.
+    #[error(transparent)]
+    Device(#[from] footnote_device::DeviceError),
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),

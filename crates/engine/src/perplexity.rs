@@ -5,7 +5,7 @@
 //! other), so the mean Kullback-Leibler divergence and the agreement of the likeliest tokens
 //! stand beside it. Must not know files or commands.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::EngineError;
@@ -120,7 +120,8 @@ pub fn perplexity(
         Mode::Prefill => Window::None,
         Mode::Decode => Window::Recent,
     };
-    let plan = decoder.plan(options.policy, kept)?.map(Arc::new);
+    let full = decoder.cache_plan(CachePolicy::Full, kept)?;
+    let plan = decoder.cache_plan(options.policy, kept)?;
     let started = Instant::now();
     let mut sums = Sums::default();
     let mut block = Sums::default();
@@ -133,11 +134,8 @@ pub fn perplexity(
         }
         let mut pair = Pair {
             decoder,
-            full: decoder.full_cache(),
-            policy: plan.as_ref().map_or_else(
-                || decoder.full_cache(),
-                |plan| Cache::quantised(Arc::clone(plan)),
-            ),
+            full: full.empty(),
+            policy: plan.empty(),
             scratch: Scratch::default(),
         };
         let chunk = match options.mode {
@@ -147,7 +145,7 @@ pub fn perplexity(
         for start in (0..text.len()).step_by(chunk) {
             let end = (start + chunk).min(text.len());
             let next = &text[start + 1..(end + 1).min(text.len())];
-            let read = pair.read(&text[start..end], next, options.mode);
+            let read = pair.read(&text[start..end], next, options.mode)?;
             sums.add(read);
             block.add(read);
             // What is left over at the end is shorter, and counts in no block.
@@ -176,7 +174,7 @@ pub fn perplexity(
             _ => held_tokens / crate::kernels::GROUP_TOKENS * crate::kernels::GROUP_TOKENS,
         },
         bytes_per_token_full: decoder.cache_shape().full_bytes_per_token(),
-        bases_bytes: plan.as_ref().map_or(0, |plan| plan.bases_bytes()),
+        bases_bytes: plan.bases_bytes(),
         seconds: started.elapsed().as_secs_f64(),
     })
 }
@@ -191,7 +189,7 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     /// Reads `tokens`, and scores those positions whose `next` token is known.
-    fn read(&mut self, tokens: &[u32], next: &[u32], mode: Mode) -> Sums {
+    fn read(&mut self, tokens: &[u32], next: &[u32], mode: Mode) -> Result<Sums, EngineError> {
         let origin = match mode {
             Mode::Prefill => Origin::Prompt,
             Mode::Decode => Origin::Written,
@@ -206,9 +204,9 @@ impl Pair<'_> {
         let mut steps = [step(&mut self.full), step(&mut self.policy)];
         let Some(rows) = self
             .decoder
-            .forward(&mut steps, &mut self.scratch, &|| true)
+            .forward(&mut steps, &mut self.scratch, &|| true)?
         else {
-            return Sums::default();
+            return Ok(Sums::default());
         };
         let (full, policy) = rows.split_at(rows.len() / 2);
         let width = self.decoder.config().hidden;
@@ -216,15 +214,15 @@ impl Pair<'_> {
         let sums = Mutex::new(Sums::default());
         for (index, next) in next.chunks(LOGIT_ROWS).enumerate() {
             let rows = index * LOGIT_ROWS * width..(index * LOGIT_ROWS + next.len()) * width;
-            let full = self.decoder.logits(&full[rows.clone()]);
-            let policy = self.decoder.logits(&policy[rows]);
+            let full = self.decoder.logits(&full[rows.clone()])?;
+            let policy = self.decoder.logits(&policy[rows])?;
             parallel(next.len(), |row| {
                 let part = row * vocab..(row + 1) * vocab;
                 let one = position(&full[part.clone()], &policy[part], next[row] as usize);
                 sums.lock().unwrap_or_else(PoisonError::into_inner).add(one);
             });
         }
-        sums.into_inner().unwrap_or_else(PoisonError::into_inner)
+        Ok(sums.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A model's weights, packed once from the file's pages, which are let go as they are used up.
 //!
-//! Knows tensor names and shapes; must not know how they are multiplied or what a request is.
+//! Knows tensor names and shapes; must not know how they are multiplied or what a request is. What becomes of a matrix
+//! (packed for the processor, or taken to a device) is the caller's: weights are generic in it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,92 +13,75 @@ use crate::kernels::QuantMatrix;
 use crate::model_file::{ModelFile, TensorInfo, Value};
 use crate::{EngineError, folder};
 
-/// All weights of a decoder.
-pub struct Weights {
+/// All weights of a decoder, their matrices as `M`.
+pub struct Weights<M = QuantMatrix> {
     /// Token embeddings, `[vocab][hidden]`.
-    pub embedding: Arc<QuantMatrix>,
+    pub embedding: Arc<M>,
     /// Layers, first to last.
-    pub layers: Vec<LayerWeights>,
+    pub layers: Vec<LayerWeights<M>>,
     /// Weight of the norm before the output.
     pub output_norm: Vec<f32>,
     /// `[vocab][hidden]`; the embeddings themselves where the model ties them.
-    pub output: Arc<QuantMatrix>,
+    pub output: Arc<M>,
     /// Divisors of the rotation frequencies (Llama 3.1 and later), where the file has them.
     pub rope_factors: Option<Vec<f32>>,
 }
 
 /// One layer's weights.
-pub struct LayerWeights {
+pub struct LayerWeights<M = QuantMatrix> {
     /// Weight of the norm before attention.
     pub attention_norm: Vec<f32>,
     /// Queries.
-    pub query: Linear,
+    pub query: Linear<M>,
     /// Keys.
-    pub key: Linear,
+    pub key: Linear<M>,
     /// Values.
-    pub value: Linear,
+    pub value: Linear<M>,
     /// Weight of the norm of each query head, for families that have one.
     pub query_norm: Option<Vec<f32>>,
     /// Weight of the norm of each key head.
     pub key_norm: Option<Vec<f32>>,
     /// Attention's output.
-    pub attention_output: QuantMatrix,
+    pub attention_output: M,
     /// Weight of the norm before the feed-forward block.
     pub feed_forward_norm: Vec<f32>,
     /// Gate.
-    pub gate: QuantMatrix,
+    pub gate: M,
     /// Up.
-    pub up: QuantMatrix,
+    pub up: M,
     /// Down.
-    pub down: QuantMatrix,
+    pub down: M,
 }
 
 /// A matrix with its bias.
-pub struct Linear {
+pub struct Linear<M = QuantMatrix> {
     /// Weights.
-    pub weight: QuantMatrix,
+    pub weight: M,
     /// One value an output.
     pub bias: Option<Vec<f32>>,
 }
 
+/// A matrix as a file holds it.
+pub(crate) struct RawMatrix<'a> {
+    /// Its element type.
+    pub(crate) kind: GgmlDType,
+    /// Outputs.
+    pub(crate) rows: usize,
+    /// Inputs, whole blocks of the type.
+    pub(crate) cols: usize,
+    /// Exactly its elements, row major.
+    pub(crate) bytes: &'a [u8],
+}
+
 impl Weights {
-    /// Packs the weights of `file`.
+    /// Packs the weights of `file` for this processor.
     ///
     /// # Errors
     /// [`EngineError::ModelFile`] where a tensor is missing, of another shape or of a type the
     /// kernels do not take, or where the file has tensors this decoder would leave out.
     pub fn load(file: &ModelFile, config: &ModelConfig) -> Result<Weights, EngineError> {
-        let mut loader = Loader {
-            file,
-            used: HashSet::new(),
-        };
-        let embedding =
-            Arc::new(loader.matrix("token_embd.weight", config.vocab, config.hidden)?);
-        let output = match file.tensor("output.weight") {
-            Some(_) => Arc::new(loader.matrix("output.weight", config.vocab, config.hidden)?),
-            None => Arc::clone(&embedding),
-        };
-        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
-        let rope_factors = match file.tensor("rope_freqs.weight") {
-            Some(_) => Some(loader.vector("rope_freqs.weight", config.head_dim / 2)?),
-            None => match file.value(folder::ROPE_FACTORS) {
-                Some(Value::Floats(factors)) if factors.len() == config.head_dim / 2 => {
-                    Some(factors.iter().map(|factor| *factor as f32).collect())
-                }
-                _ => None,
-            },
-        };
-        let mut layers = Vec::new();
-        for index in 0..config.layers {
-            layers.push(loader.layer(index, config)?);
-        }
-        loader.refuse_leftovers()?;
-        Ok(Weights {
-            embedding,
-            layers,
-            output_norm,
-            output,
-            rope_factors,
+        Weights::load_as(file, config, |raw| {
+            QuantMatrix::from_ggml(raw.kind, raw.rows, raw.cols, raw.bytes)
         })
     }
 
@@ -129,13 +113,64 @@ impl Weights {
     }
 }
 
-struct Loader<'a> {
+impl<M> Weights<M> {
+    /// Reads the weights of `file`; `make` makes each matrix.
+    ///
+    /// # Errors
+    /// As [`Weights::load`], and as `make`, whose errors get the tensor's name.
+    pub(crate) fn load_as(
+        file: &ModelFile,
+        config: &ModelConfig,
+        make: impl FnMut(RawMatrix<'_>) -> Result<M, EngineError>,
+    ) -> Result<Weights<M>, EngineError> {
+        let mut loader = Loader {
+            file,
+            make,
+            used: HashSet::new(),
+        };
+        let embedding =
+            Arc::new(loader.matrix("token_embd.weight", config.vocab, config.hidden)?);
+        let output = match file.tensor("output.weight") {
+            Some(_) => Arc::new(loader.matrix("output.weight", config.vocab, config.hidden)?),
+            None => Arc::clone(&embedding),
+        };
+        let output_norm = loader.vector("output_norm.weight", config.hidden)?;
+        let rope_factors = match file.tensor("rope_freqs.weight") {
+            Some(_) => Some(loader.vector("rope_freqs.weight", config.head_dim / 2)?),
+            None => match file.value(folder::ROPE_FACTORS) {
+                Some(Value::Floats(factors)) if factors.len() == config.head_dim / 2 => {
+                    Some(factors.iter().map(|factor| *factor as f32).collect())
+                }
+                _ => None,
+            },
+        };
+        let mut layers = Vec::new();
+        for index in 0..config.layers {
+            layers.push(loader.layer(index, config)?);
+        }
+        loader.refuse_leftovers()?;
+        Ok(Weights {
+            embedding,
+            layers,
+            output_norm,
+            output,
+            rope_factors,
+        })
+    }
+}
+
+struct Loader<'a, F> {
     file: &'a ModelFile,
+    make: F,
     used: HashSet<String>,
 }
 
-impl<'a> Loader<'a> {
-    fn layer(&mut self, index: usize, config: &ModelConfig) -> Result<LayerWeights, EngineError> {
+impl<'a, M, F: FnMut(RawMatrix<'_>) -> Result<M, EngineError>> Loader<'a, F> {
+    fn layer(
+        &mut self,
+        index: usize,
+        config: &ModelConfig,
+    ) -> Result<LayerWeights<M>, EngineError> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let (hidden, inner) = (config.hidden, config.feed_forward);
         let (query, kv) = (config.query_width(), config.kv_width());
@@ -159,7 +194,7 @@ impl<'a> Loader<'a> {
         name: &str,
         outputs: usize,
         config: &ModelConfig,
-    ) -> Result<Linear, EngineError> {
+    ) -> Result<Linear<M>, EngineError> {
         let bias = format!("{name}.bias");
         let needs_bias = config.family == Family::Qwen2;
         Ok(Linear {
@@ -182,7 +217,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<QuantMatrix, EngineError> {
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<M, EngineError> {
         let tensor = self.tensor(name, &[cols, rows])?;
         let kind = self.element_type(tensor)?;
         let count = rows
@@ -197,7 +232,13 @@ impl<'a> Loader<'a> {
                 ))
             })?;
         let bytes = self.file.bytes(tensor, size)?;
-        let matrix = QuantMatrix::from_ggml(kind, rows, cols, bytes).map_err(|error| {
+        let raw = RawMatrix {
+            kind,
+            rows,
+            cols,
+            bytes,
+        };
+        let matrix = (self.make)(raw).map_err(|error| {
             self.file.error(
                 format!("tensor {name}: {error}"),
                 "choose a file of another quantisation, such as Q4_K_M or Q8_0",

@@ -293,6 +293,17 @@ DEVICE u16 round_to_bf16(float f) {
 DEVICE u32 f16x2_of_f32(float low, float high) { return (u32)f16_of_f32(high) << 16 | f16_of_f32(low); }
 DEVICE u32 bf16x2_of_f32(float low, float high) { return (u32)round_to_bf16(high) << 16 | round_to_bf16(low); }
 
+DEVICE u32 fma_f16x2(u32 a, u32 b, u32 c) {
+  auto half = [](u32 word, int which) { return (double)f32_of_f16((u16)(word >> (16 * which))); };
+  float out[2];
+  for (int i = 0; i < 2; i++) out[i] = (float)(half(a, i) * half(b, i) + half(c, i));
+  return f16x2_of_f32(out[0], out[1]);
+}
+DEVICE float multiply_then_add(float a, float b, float c) {
+  volatile float product = a * b;
+  return product + c;
+}
+
 template <float (*widen)(u16)>
 static inline void emulated_mma(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
   u32 words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};

@@ -4,7 +4,17 @@
 //! memory. Rows that are multiplied come as halves in two parts: `high` the nearest half, `low` what it misses, so that
 //! two matrix instructions give products of 22 bits (f16) or 16 (bf16). Must not know models.
 
+pub mod append;
+pub mod attend;
+pub mod coded_pages;
+pub mod codes;
+pub mod open;
+pub mod product;
+pub mod prompt;
+pub mod rebuild;
+pub mod remat;
 pub mod rows;
+pub mod tap;
 
 use crate::Address;
 
@@ -55,6 +65,48 @@ impl Sequence {
     }
 }
 
+/// A step's sequences and rows on the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The [`Sequence`]s; one without rows is passed over.
+    pub sequences: Address,
+    /// How many.
+    pub count: usize,
+    /// u32 `[rows]`: whose each row is, or [`NO_SEQUENCE`].
+    pub row_sequence: Address,
+    /// u64 `[rows]`, for caches of codes: the open page of each row, since a prompt's rows may lie in several;
+    /// [`Address::NONE`] where each sequence's own is meant.
+    pub opens: Address,
+    /// How many.
+    pub rows: usize,
+}
+
+/// What stands for a sequence where a row or a tile is none's: launches are as large as a step may be.
+pub const NO_SEQUENCE: u32 = u32::MAX;
+
+/// The heads of an attention layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HeadShape {
+    /// Of queries.
+    pub heads: usize,
+    /// Of keys and values; each serves as many query heads, in order.
+    pub kv_heads: usize,
+    /// Elements of one, a multiple of 16.
+    pub head_dim: usize,
+}
+
+impl HeadShape {
+    /// Query heads of a KV head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Bytes of a layer in a page of a full cache.
+    pub fn page_bytes(&self) -> usize {
+        2 * self.kv_heads * PAGE_TOKENS * self.head_dim * size_of::<u16>()
+    }
+}
+
 /// The kind of halves that products take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Half {
@@ -67,6 +119,15 @@ pub enum Half {
 /// Every file of kernels with every kind of constants: what is compiled for all targets in tests.
 pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     let mut programs = Vec::new();
+    programs.extend(product::programs());
+    programs.extend(append::programs());
+    programs.extend(attend::programs());
+    programs.extend(codes::programs());
+    programs.extend(open::programs());
+    programs.extend(prompt::programs());
+    programs.extend(rebuild::programs());
+    programs.extend(remat::programs());
     programs.extend(rows::programs());
+    programs.extend(tap::programs());
     programs
 }

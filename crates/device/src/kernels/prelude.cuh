@@ -31,6 +31,14 @@ DEVICE u32 f16x2_of_f32(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(h) : "f"(high), "f"(low));
   return h;
 }
+// Two halves at once: a * b + c, rounded once.
+DEVICE u32 fma_f16x2(u32 a, u32 b, u32 c) {
+  u32 d;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+// a * b + c, rounded twice: what a processor without fused instructions computes.
+DEVICE float multiply_then_add(float a, float b, float c) { return __fadd_rn(__fmul_rn(a, b), c); }
 DEVICE u32 bf16x2_of_f32(float low, float high) {
   u32 h;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(h) : "f"(high), "f"(low));
@@ -128,3 +136,5 @@ struct Sequence {
   u32 start;         // tokens it held before: the slot of its first row
   u32 skipped;       // position less slot
 };
+// What stands for a sequence where a row or a tile is none's: launches are as large as a step may be.
+#define NO_SEQUENCE 0xffffffffu

@@ -21,7 +21,7 @@ const THREADS: u32 = 256;
 pub fn program(half: Half) -> Arc<Program> {
     Arc::new(Program {
         name: "rows",
-        source: include_str!("rows.cu"),
+        source: concat!(include_str!("parts.cuh"), include_str!("rows.cu")),
         entries: &["rms_norm", "silu_mul", "split"],
         defines: vec![("BF16", i64::from(half == Half::Bf16))],
     })

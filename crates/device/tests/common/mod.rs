@@ -1,6 +1,8 @@
 //! A device to try kernels on, numbers to try them with, and what to expect of the results.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub mod cache;
+
 use std::sync::Arc;
 
 use footnote_device::emulator::Emulator;

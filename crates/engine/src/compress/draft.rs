@@ -204,7 +204,7 @@ impl Draft {
                 mend: "the draft model cannot read so long a prompt".to_string(),
             });
         }
-        let mut cache = self.decoder.full_cache();
+        let mut cache = self.decoder.full_cache()?;
         let mut scratch = Scratch::default();
         let mut written: Vec<u32> = Vec::new();
         let mut rows = Vec::new();
@@ -212,7 +212,7 @@ impl Draft {
             rows = self.read(chunk, Origin::Prompt, &mut cache, &mut scratch)?;
         }
         while written.len() < most {
-            let logits = self.decoder.logits(&rows);
+            let logits = self.decoder.logits(&rows)?;
             let Some(token) = greedy(&logits).filter(|token| !ends.contains(token)) else {
                 break;
             };
@@ -239,7 +239,7 @@ impl Draft {
             outputs: Outputs::Last,
             perturbation: None,
         }];
-        let rows = self.decoder.forward(&mut steps, scratch, &|| true);
+        let rows = self.decoder.forward(&mut steps, scratch, &|| true)?;
         rows.ok_or(EngineError::Stopped)
     }
 

@@ -167,7 +167,7 @@ mod tests {
         let decoder = LoadedModel::open(&path, None).unwrap().decoder;
         let (shape, count, moved) = (decoder.heads, 5, 4);
         let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
-        let mut cache = decoder.full_cache();
+        let mut cache = decoder.host_cache();
         let mut scratch = Scratch::default();
         scratch.resize(count, &decoder.config);
         let rows = scratch.stream.chunks_exact_mut(decoder.config.hidden);

@@ -23,6 +23,12 @@ impl Decoder {
         selection: &PairSelection,
         protected: &[Range<usize>],
     ) -> Result<Cache, EngineError> {
+        if let Some(device) = &self.device {
+            return Err(EngineError::Request(format!(
+                "{} cannot keep pairs of its own for each head; use `--device cpu`, or a policy that keeps tokens",
+                device.device().name()
+            )));
+        }
         let whole = [prompt, lookahead].concat();
         self.check_length(whole.len())?;
         let shape = self.cache_shape();
@@ -34,7 +40,7 @@ impl Decoder {
             per_head: true,
         };
         let mut tap = Tap::new(config, shape.heads, shape.layers, whole.len());
-        let mut cache = self.full_cache();
+        let mut cache = self.host_cache();
         let mut scratch = Scratch::default();
         self.read_tapped(&whole, &mut cache, &mut scratch, &mut [&mut tap], None);
         let scores = tap.into_scores();
@@ -76,20 +82,14 @@ impl Decoder {
     ) -> Result<Cache, EngineError> {
         self.check_length(prompt.len())?;
         let last = prompt.len() - 1;
-        let mut cache = self.full_cache();
+        let mut cache = self.full_cache()?;
         let mut scratch = Scratch::default();
         let mut from = 0;
         while let Some(first) = kept.get(from).filter(|first| **first < last) {
             let rest = kept[from..].iter().zip(*first..last);
             let count = rest.take_while(|(at, next)| **at == *next).count();
             cache.skip(first - cache.position());
-            self.read_tapped(
-                &prompt[*first..first + count],
-                &mut cache,
-                &mut scratch,
-                &mut [],
-                None,
-            );
+            self.read_through(&prompt[*first..first + count], &mut cache, &mut scratch)?;
             from += count;
         }
         cache.skip(last - cache.position());
@@ -123,8 +123,9 @@ mod tests {
         }];
         let rows = decoder
             .forward(&mut steps, &mut Scratch::default(), &|| true)
+            .unwrap()
             .unwrap();
-        decoder.logits(&rows)
+        decoder.logits(&rows).unwrap()
     }
 
     /// Pairs of all positions say what the cache said that they were taken from; fewer say something else, and what is read
@@ -139,7 +140,7 @@ mod tests {
             .unwrap();
         let (start, last) = tokens.split_at(tokens.len() - 1);
         assert!(start.len() > 300, "more than one block");
-        let mut whole = decoder.full_cache();
+        let mut whole = decoder.host_cache();
         read(decoder, &mut whole, start);
         let shape = decoder.cache_shape();
         let each =

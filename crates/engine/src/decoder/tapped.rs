@@ -1,6 +1,6 @@
 //! A prompt read for its attention alone.
 
-use super::{Decoder, Origin, Run, Scratch, add_product};
+use super::{Decoder, Origin, Outputs, Run, Scratch, Step, add_product};
 use crate::EngineError;
 use crate::cache::{Cache, CacheShape};
 use crate::tap::{Tap, TapConfig};
@@ -75,6 +75,30 @@ impl Decoder {
             cache.truncate(beginning.len());
         }
         Ok(taps)
+    }
+
+    /// Reads a prompt's tokens for what its cache then holds.
+    pub(super) fn read_through(
+        &self,
+        tokens: &[u32],
+        cache: &mut Cache,
+        scratch: &mut Scratch,
+    ) -> Result<(), EngineError> {
+        if self.device.is_none() {
+            self.read_tapped(tokens, cache, scratch, &mut [], None);
+            return Ok(());
+        }
+        for tokens in tokens.chunks(CHUNK) {
+            let mut steps = [Step {
+                tokens,
+                origin: Origin::Prompt,
+                cache: &mut *cache,
+                outputs: Outputs::None,
+                perturbation: None,
+            }];
+            self.forward(&mut steps, scratch, &|| true)?;
+        }
+        Ok(())
     }
 
     pub(super) fn check_length(&self, tokens: usize) -> Result<(), EngineError> {

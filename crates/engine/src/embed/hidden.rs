@@ -47,7 +47,7 @@ impl Embedder for HiddenStates {
             if tokens.len() < 2 {
                 return Err(EngineError::Request("a text to embed is empty".to_owned()));
             }
-            let mut cache = decoder.full_cache();
+            let mut cache = decoder.full_cache()?;
             let mut steps = [Step {
                 tokens: &tokens,
                 origin: Origin::Prompt,
@@ -56,7 +56,7 @@ impl Embedder for HiddenStates {
                 perturbation: None,
             }];
             let rows = decoder
-                .forward(&mut steps, &mut scratch, &|| true)
+                .forward(&mut steps, &mut scratch, &|| true)?
                 .ok_or(EngineError::Stopped)?;
             vectors.push(mean_direction(&rows[width..], width));
         }

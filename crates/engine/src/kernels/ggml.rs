@@ -6,13 +6,13 @@ use candle_core::quantized::GgmlDType;
 use half::f16;
 
 /// Weights per group: the unit of packing, and of quantised activations.
-pub(super) const GROUP: usize = 32;
+pub(crate) const GROUP: usize = 32;
 /// Groups per super-block of the K formats.
-pub(super) const SUPER_GROUPS: usize = 8;
+pub(crate) const SUPER_GROUPS: usize = 8;
 
 /// Where a format's scales are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ScaleKind {
+pub(crate) enum ScaleKind {
     /// One f16 scale a group: `d·(q − offset)`.
     Half,
     /// An f16 scale and an f16 minimum a group: `d·q + m`.
@@ -25,19 +25,19 @@ pub(super) enum ScaleKind {
 
 /// A block format: `bits` a code, codes made unsigned by `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Format {
-    pub(super) bits: usize,
-    pub(super) offset: i32,
-    pub(super) scales: ScaleKind,
+pub(crate) struct Format {
+    pub(crate) bits: usize,
+    pub(crate) offset: i32,
+    pub(crate) scales: ScaleKind,
     /// Bytes of one block in the file.
-    pub(super) block_bytes: usize,
+    pub(crate) block_bytes: usize,
     /// Groups of one block in the file.
-    pub(super) block_groups: usize,
+    pub(crate) block_groups: usize,
 }
 
 impl Format {
     /// The format called `dtype`, where it is an integer format these kernels take.
-    pub(super) fn of(dtype: GgmlDType) -> Option<Format> {
+    pub(crate) fn of(dtype: GgmlDType) -> Option<Format> {
         use ScaleKind::{Half, HalfMin, Super16, SuperMin};
         let (bits, offset, scales, block_bytes, block_groups) = match dtype {
             GgmlDType::Q4_0 => (4, 8, Half, 18, 1),
@@ -62,17 +62,17 @@ impl Format {
 
 /// One group as the file has it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// Unsigned codes (`offset` added).
-    pub(super) codes: [u8; GROUP],
+    pub(crate) codes: [u8; GROUP],
     /// f16 bits: `d`, and `m` or `dmin`.
-    pub(super) half: [u16; 2],
+    pub(crate) half: [u16; 2],
     /// Integer factors: scale and minimum, or the scales of the two halves (as i8).
-    pub(super) factors: [u8; 2],
+    pub(crate) factors: [u8; 2],
 }
 
 /// Reads group `index` (within its block) of a `block` of `dtype`.
-pub(super) fn read_group(dtype: GgmlDType, block: &[u8], index: usize) -> Group {
+pub(crate) fn read_group(dtype: GgmlDType, block: &[u8], index: usize) -> Group {
     let mut group = Group::default();
     let half_at = |at: usize| u16::from_le_bytes([block[at], block[at + 1]]);
     match dtype {
@@ -160,6 +160,6 @@ fn scale_and_min(packed: &[u8], index: usize) -> [u8; 2] {
 }
 
 /// An f16 given by its bits, as f32.
-pub(super) fn half_to_f32(bits: u16) -> f32 {
+pub(crate) fn half_to_f32(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
 }

@@ -8,7 +8,7 @@ mod activations;
 mod attention;
 mod buffer;
 mod codes;
-mod ggml;
+pub(crate) mod ggml;
 mod isa;
 mod keys;
 mod lanes;

@@ -17,16 +17,18 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use contrast::Contrasting;
+use footnote_device::Device;
 use queue::Queue;
 use scheduler::{Limits, Scheduler, Told};
 use sequence::{Job, Reply, Scoring, Work, Writing, WritingParts};
 
 use crate::attention::{self, Attention, AttentionRequest};
-use crate::cache::{Cache, CacheChoice, CachePolicy, Chosen, Plan, Window};
+use crate::cache::{Cache, CacheChoice, CachePlan, CachePolicy, Chosen, Window};
 use crate::chat::ChatTemplate;
 use crate::compress::{self, Draft, EvidenceHeads, Laid, Positions, Wishes};
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, Perturbation};
+use crate::device::{DeviceModel, DeviceOptions};
 use crate::grammar::GrammarFactory;
 use crate::model_file::ModelFile;
 use crate::sampling::Sampler;
@@ -74,6 +76,28 @@ impl Default for LocalOptions {
     }
 }
 
+/// A device to run on, and how much of it.
+#[derive(Clone)]
+pub struct OnDevice {
+    /// The device.
+    pub device: Arc<dyn Device>,
+    /// Bytes for caches; by default all that the model leaves.
+    pub cache_bytes: Option<usize>,
+    /// Tokens of one pass.
+    pub rows: usize,
+}
+
+impl OnDevice {
+    /// All of a device.
+    pub fn new(device: Arc<dyn Device>) -> OnDevice {
+        OnDevice {
+            device,
+            cache_bytes: None,
+            rows: DeviceOptions::new(0).rows,
+        }
+    }
+}
+
 /// A model file's parts, loaded and not yet on a thread: for tools that drive the decoder themselves.
 pub struct LoadedModel {
     /// The decoder.
@@ -90,6 +114,19 @@ impl LoadedModel {
     /// # Errors
     /// [`EngineError::Io`] or [`EngineError::ModelFile`], naming the file and the mend.
     pub fn open(path: &Path, context_tokens: Option<usize>) -> Result<LoadedModel, EngineError> {
+        LoadedModel::open_on(path, context_tokens, None)
+    }
+
+    /// As [`open`](Self::open), its passes made by a device. This processor's memory holds the weights too: what is worked
+    /// out of them (bases), and what a device does not do, is done here.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where the model does not fit on the device.
+    pub fn open_on(
+        path: &Path,
+        context_tokens: Option<usize>,
+        device: Option<&OnDevice>,
+    ) -> Result<LoadedModel, EngineError> {
         let file = ModelFile::open(path)?;
         let config = ModelConfig::from_file(&file)?;
         let tokenizer = Tokenizer::from_file(&file)?;
@@ -118,8 +155,24 @@ impl LoadedModel {
             model.context_tokens = context,
             "model loaded"
         );
+        let on_device = match device {
+            None => None,
+            Some(on) => {
+                let options = DeviceOptions {
+                    cache_bytes: on.cache_bytes,
+                    rows: on.rows,
+                    ..DeviceOptions::new(context)
+                };
+                let model = DeviceModel::load(&on.device, &file, &config, options)?;
+                Some(Arc::new(model))
+            }
+        };
+        let mut decoder = Decoder::new(config, weights, context).with_file(path);
+        if let Some(device) = on_device {
+            decoder = decoder.on_device(device);
+        }
         Ok(LoadedModel {
-            decoder: Decoder::new(config, weights, context).with_file(path),
+            decoder,
             tokenizer,
             template,
         })
@@ -148,7 +201,7 @@ pub struct LocalModel {
     told: Arc<Told>,
     cache: CacheChoice,
     /// Policies worked out so far.
-    plans: Mutex<HashMap<CachePolicy, Arc<Plan>>>,
+    plans: Mutex<HashMap<CachePolicy, CachePlan>>,
     /// Reads long prompts first, for requests that ask for it.
     draft: Option<Draft>,
     thread: Option<JoinHandle<()>>,
@@ -392,19 +445,16 @@ impl LocalModel {
     }
 
     /// What `choice` comes to for this model; worked out once a policy.
-    fn plan(&self, choice: Option<CacheChoice>) -> Result<Option<Arc<Plan>>, EngineError> {
+    fn plan(&self, choice: Option<CacheChoice>) -> Result<CachePlan, EngineError> {
         let policy = self.chosen_cache(choice).policy;
         // Held while a policy is worked out, so that two requests do not do it twice.
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = plans.get(&policy) {
-            return Ok(Some(Arc::clone(plan)));
+            return Ok(plan.clone());
         }
-        let Some(plan) = self.decoder.plan(policy, Window::Recent)? else {
-            return Ok(None);
-        };
-        let plan = Arc::new(plan);
-        plans.insert(policy, Arc::clone(&plan));
-        Ok(Some(plan))
+        let plan = self.decoder.cache_plan(policy, Window::Recent)?;
+        plans.insert(policy, plan.clone());
+        Ok(plan)
     }
 
     /// The model's shape.

@@ -47,7 +47,7 @@ impl PrefixStore {
             return None;
         }
         let kept = self.entries.remove(index);
-        let mut cache = kept.cache.fork();
+        let mut cache = kept.cache.apart();
         cache.truncate(common);
         self.entries.push(kept);
         Some(cache)
@@ -77,6 +77,15 @@ impl PrefixStore {
         while self.bytes() > self.limit_bytes && !self.entries.is_empty() {
             self.entries.remove(0);
         }
+    }
+
+    /// Lets go of what was used the longest time ago; false where nothing is kept.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        if self.entries.is_empty() {
+            return false;
+        }
+        self.entries.remove(0);
+        true
     }
 
     /// Bytes of all kept blocks, each counted once.

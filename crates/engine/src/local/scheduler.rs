@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::prefix::PrefixStore;
-use super::queue::Queue;
+use super::queue::{Cancellable, Queue};
 use super::sequence::{Job, Lane, Sequence, Wanted};
-use crate::cache::{Cache, CachePolicy};
+use crate::EngineError;
+use crate::cache::Cache;
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
 
 /// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
@@ -44,6 +45,8 @@ pub(super) struct Scheduler {
     queue: Arc<Queue<Job>>,
     limits: Limits,
     active: Vec<Sequence>,
+    /// A request that the device has no pages for yet.
+    waiting: Option<Job>,
     kept: PrefixStore,
     scratch: Scratch,
     told: Arc<Told>,
@@ -71,6 +74,7 @@ impl Scheduler {
             kept: PrefixStore::new(limits.prefix_bytes),
             limits,
             active: Vec::new(),
+            waiting: None,
             scratch: Scratch::default(),
             told,
         }
@@ -93,36 +97,59 @@ impl Scheduler {
     fn admit(&mut self) -> bool {
         self.retire();
         self.tell();
-        if self.active.is_empty() {
-            match self.queue.next() {
-                Some(job) => self.start(job),
-                None => return false,
-            }
-        }
         while self.active.len() < self.limits.running {
-            match self.queue.next_now() {
-                Some(job) => self.start(job),
-                None => break,
+            let job = match self.waiting.take() {
+                // Nobody overtakes a request that waits for pages.
+                Some(job) if job.is_cancelled() => continue,
+                Some(job) => job,
+                None if self.active.is_empty() => match self.queue.next() {
+                    Some(job) => job,
+                    None => return false,
+                },
+                None => match self.queue.next_now() {
+                    Some(job) => job,
+                    None => break,
+                },
+            };
+            self.waiting = self.start(job);
+            if self.waiting.is_some() {
+                break;
             }
         }
         self.tell();
         !self.queue.is_closed()
     }
 
-    fn start(&mut self, mut job: Job) {
-        let plan = job.plan.clone();
-        let policy = plan
-            .as_ref()
-            .map_or(CachePolicy::Full, |plan| plan.policy());
-        let kept = match job.begun.take() {
-            Some(begun) => Some(begun),
-            None => self.kept.find(&job.prompt, policy),
+    /// Starts a request; gives it back where it must wait for others to end.
+    fn start(&mut self, mut job: Job) -> Option<Job> {
+        let policy = job.plan.policy();
+        let mut cache = match job.begun.take() {
+            Some(begun) => begun,
+            None => match self.kept.find(&job.prompt, policy) {
+                Some(kept) => kept,
+                None => job.plan.empty(),
+            },
         };
-        let sequence = Sequence::start(job, kept, || match plan {
-            None => self.decoder.full_cache(),
-            Some(plan) => Cache::quantised(plan),
-        });
-        self.active.push(sequence);
+        if let Cache::Device(cache) = &mut cache {
+            let (tokens, others) = job.extent();
+            let wanted = cache.wanted(tokens, &others);
+            // Kept prefixes are the first to go.
+            while !cache.reserve(wanted) {
+                if self.kept.drop_oldest() {
+                    continue;
+                }
+                if wanted > cache.most() || self.active.is_empty() {
+                    let error = cache.too_large(tokens);
+                    job.refuse(error);
+                    return None;
+                }
+                // What a begun cache holds was read for this request alone.
+                job.begun = Some(Cache::Device(cache.fork()));
+                return Some(job);
+            }
+        }
+        self.active.push(Sequence::start(job, cache));
+        None
     }
 
     /// Takes out what has ended or lost its caller, and keeps its cache for later prompts.
@@ -203,8 +230,10 @@ impl Scheduler {
             .forward(&mut steps, &mut self.scratch, &keep_going);
         drop(steps);
         drop(watch);
-        let Some(hidden) = hidden else {
-            return;
+        let hidden = match hidden {
+            Ok(Some(hidden)) => hidden,
+            Ok(None) => return,
+            Err(error) => return self.fail(&error),
         };
         for (sequence, takes) in self.active.iter_mut().zip(&takes) {
             for (lane, take) in sequence.lanes.iter_mut().zip(takes) {
@@ -217,7 +246,10 @@ impl Scheduler {
             .chunks(LOGIT_ROWS * width)
             .zip(places.chunks(LOGIT_ROWS))
         {
-            let mut logits = self.decoder.logits(rows);
+            let mut logits = match self.decoder.logits(rows) {
+                Ok(logits) => logits,
+                Err(error) => return self.fail(&error),
+            };
             for ((sequence, lane, position), logits) in
                 places.iter().zip(logits.chunks_exact_mut(vocab))
             {
@@ -226,6 +258,14 @@ impl Scheduler {
         }
         for sequence in &mut self.active {
             sequence.settle();
+        }
+    }
+
+    /// Ends all requests: the pass that they shared failed.
+    fn fail(&mut self, error: &EngineError) {
+        tracing::error!(error = %error, "a pass failed");
+        for sequence in &mut self.active {
+            sequence.fail(EngineError::Request(error.to_string()));
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::contrast::Contrasting;
 use super::queue::Cancellable;
-use crate::cache::{Cache, Plan};
+use crate::cache::{Cache, CachePlan};
 use crate::decoder::Perturbation;
 use crate::grammar::GrammarState;
 use crate::sampling::{Sampler, log_probability};
@@ -28,10 +28,43 @@ pub(super) struct Job {
     pub(super) prompt: Vec<u32>,
     /// A cache that holds the start of the prompt already.
     pub(super) begun: Option<Cache>,
-    /// How its cache is kept; none is a full one.
-    pub(super) plan: Option<Arc<Plan>>,
+    /// How its cache is kept.
+    pub(super) plan: CachePlan,
     /// What for.
     pub(super) work: Work,
+}
+
+impl Job {
+    /// Tokens that its first lane will hold at the end, and tokens that its other lanes write besides the prompt's, for
+    /// each of them.
+    pub(super) fn extent(&self) -> (usize, Vec<usize>) {
+        match &self.work {
+            Work::Write(writing) => {
+                // What a grammar forces comes after the last drawn token, and is not read.
+                let whole = (self.prompt.len() + writing.max_tokens).min(writing.context);
+                let weak = writing.contrast.as_ref().map(|contrast| {
+                    let own = contrast.weak_prompt.as_ref().map_or(0, Vec::len);
+                    own + writing.max_tokens
+                });
+                (whole, weak.into_iter().collect())
+            }
+            Work::Score(scoring) => {
+                let mut longest: Vec<usize> = scoring.continuations.iter().map(Vec::len).collect();
+                longest.sort_unstable_by(|a, b| b.cmp(a));
+                longest.truncate(SCORING_LANES);
+                (self.prompt.len(), longest)
+            }
+        }
+    }
+
+    /// Ends it with an error before it began.
+    pub(super) fn refuse(self, error: EngineError) {
+        match self.work {
+            // A caller who has gone needs no error.
+            Work::Write(writing) => drop(writing.sender.try_send(Err(error))),
+            Work::Score(mut scoring) => scoring.answer(Err(error)),
+        }
+    }
 }
 
 impl Cancellable for Job {
@@ -105,13 +138,8 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// Starts a job; `kept` holds the start of its prompt that need not be read again.
-    pub(super) fn start(
-        mut job: Job,
-        kept: Option<Cache>,
-        fresh: impl FnOnce() -> Cache,
-    ) -> Sequence {
-        let cache = kept.unwrap_or_else(fresh);
+    /// Starts a job on `cache`, which may hold the start of its prompt already.
+    pub(super) fn start(mut job: Job, cache: Cache) -> Sequence {
         if let Work::Write(writing) = &mut job.work {
             writing.started = Instant::now();
             writing.usage.tokens_in = writing.whole_prompt;
@@ -123,7 +151,7 @@ impl Sequence {
             Work::Write(writing) => writing.contrast.as_mut(),
             Work::Score(_) => None,
         };
-        // Before the cache's maker is used up: the weak prompt's own cache is as empty as a fresh one.
+        // The weak prompt's own cache is as empty as a fresh one.
         let weak = weak.and_then(|contrast| contrast.weak_prompt.take());
         let weak = weak.map(|prompt| Lane {
             cache: cache.emptied(),

@@ -1,0 +1,154 @@
+//! Attention of the few newest rows of each sequence to all that a full cache holds: what decoding does.
+//!
+//! Time is that of reading keys and values once, so the context is split among blocks and a second kernel joins their
+//! parts; all query heads of a KV head, and all rows of a sequence as far as sixteen go, share what is read. How long
+//! sequences are lies in device memory: a launch is made for `splits` parts, and those that a context is too short for
+//! say so and end.
+
+use std::sync::Arc;
+
+use super::rows::Parts;
+use super::{Half, HeadShape, PAGE_TOKENS, Step};
+use crate::{Address, Kernel, Launch, Op, Program};
+
+/// Threads of a block.
+const THREADS: u32 = 128;
+/// Warps of a block, each with a part of its own until they are joined.
+const WARPS: usize = 4;
+/// Pairs of row and query head that a block takes.
+const TILE: usize = 16;
+/// More splits than these take longer to join than they save.
+const MOST_SPLITS: usize = 128;
+
+/// The program for heads of one width of which `group` share a KV head, giving one kind of halves.
+pub fn program(head_dim: usize, group: usize, half: Half) -> Arc<Program> {
+    Arc::new(Program {
+        name: "attend",
+        source: concat!(
+            include_str!("parts.cuh"),
+            include_str!("chunk.cuh"),
+            include_str!("attend.cu")
+        ),
+        entries: &["attend", "combine"],
+        defines: vec![
+            ("HEAD_DIM", head_dim as i64),
+            ("GROUP", group as i64),
+            ("BF16", i64::from(half == Half::Bf16)),
+        ],
+    })
+}
+
+pub(super) fn programs() -> Vec<Arc<Program>> {
+    let widths = [(32, 1), (64, 4), (64, 7), (96, 1), (128, 4), (128, 6)];
+    widths
+        .into_iter()
+        .flat_map(|(head_dim, group)| {
+            [Half::F16, Half::Bf16].map(|half| program(head_dim, group, half))
+        })
+        .collect()
+}
+
+/// Memory between the two kernels of a launch.
+#[derive(Clone, Copy, Debug)]
+pub struct Splits {
+    /// f32 `[rows][heads][splits][2]`: the largest score and the sum of a part.
+    pub extents: Address,
+    /// f32 `[rows][heads][splits][head_dim]`: what a part sums to.
+    pub partial: Address,
+    /// Into how many parts a context goes at most.
+    pub splits: usize,
+}
+
+/// Makes launches for one shape of heads.
+#[derive(Clone, Debug)]
+pub struct Attend {
+    program: Arc<Program>,
+    shape: HeadShape,
+}
+
+impl Attend {
+    /// For one shape of heads, giving one kind of halves.
+    pub fn new(shape: HeadShape, half: Half) -> Attend {
+        Attend {
+            program: program(shape.head_dim, shape.group(), half),
+            shape,
+        }
+    }
+
+    /// How many parts keep `processors` busy while `sequences` of at most `longest` tokens are read.
+    pub fn splits(&self, processors: usize, sequences: usize, longest: usize) -> usize {
+        let blocks = sequences * self.shape.kv_heads;
+        (2 * processors)
+            .div_ceil(blocks.max(1))
+            .min(longest.div_ceil(PAGE_TOKENS))
+            .clamp(1, MOST_SPLITS)
+    }
+
+    /// Floats of [`Splits::extents`] and of [`Splits::partial`].
+    pub fn scratch_floats(&self, rows: usize, splits: usize) -> (usize, usize) {
+        let parts = rows * self.shape.heads * splits;
+        (2 * parts, parts * self.shape.head_dim)
+    }
+
+    /// Attention of f16 `queries`, `[rows][heads][head_dim]`, whose keys and values are in the pages already, at
+    /// `page_offset` bytes from their starts. Row `r` of a sequence sees slots up to its own. No sequence may have more
+    /// than `most_rows` rows. Goes to `parts`, `[rows][heads][head_dim]`; nobody's rows get zeros.
+    pub fn attend(
+        &self,
+        queries: Address,
+        step: &Step,
+        most_rows: usize,
+        page_offset: usize,
+        scratch: &Splits,
+        parts: Parts,
+    ) -> [Op; 2] {
+        let launch = |entry, grid, shared, arguments| {
+            Op::Launch(Launch {
+                kernel: Kernel {
+                    program: Arc::clone(&self.program),
+                    entry,
+                },
+                grid,
+                threads: THREADS,
+                shared,
+                arguments,
+            })
+        };
+        let tiles = (most_rows * self.shape.group()).div_ceil(TILE);
+        // Scores are powers of two.
+        let scale = std::f32::consts::LOG2_E / (self.shape.head_dim as f32).sqrt();
+        let shared = WARPS * TILE * (self.shape.head_dim + 8 + 2) * size_of::<f32>();
+        let attend = launch(
+            "attend",
+            [
+                scratch.splits as u32,
+                (self.shape.kv_heads * tiles) as u32,
+                step.count as u32,
+            ],
+            shared as u32,
+            vec![
+                queries.into(),
+                step.sequences.into(),
+                scratch.extents.into(),
+                scratch.partial.into(),
+                self.shape.kv_heads.into(),
+                page_offset.into(),
+                scale.into(),
+            ],
+        );
+        let combine = launch(
+            "combine",
+            [self.shape.heads as u32, step.rows as u32, 1],
+            0,
+            vec![
+                scratch.extents.into(),
+                scratch.partial.into(),
+                step.row_sequence.into(),
+                parts.high.into(),
+                parts.low.into(),
+                scratch.splits.into(),
+            ],
+        );
+        [attend, combine]
+    }
+}

@@ -1,0 +1,234 @@
+//! Models on a device beside the same models on the processor. The device is the interpreter of launch plans, which runs
+//! the GPU's own kernels as C++.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
+
+mod tiny;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use footnote_device::emulator::Emulator;
+use footnote_engine::cache::{Cache, CachePolicy};
+use footnote_engine::{Decoder, LoadedModel, OnDevice, Origin, Outputs, Scratch, Step, greedy};
+
+/// The same file twice: on the processor, and on an interpreter with passes of `rows` tokens.
+fn both(path: &Path, rows: usize) -> (LoadedModel, LoadedModel) {
+    let on = OnDevice {
+        rows,
+        ..OnDevice::new(Arc::new(Emulator::new(4 << 30)))
+    };
+    let on = OnDevice {
+        cache_bytes: Some(256 << 20),
+        ..on
+    };
+    (
+        LoadedModel::open(path, None).unwrap(),
+        LoadedModel::open_on(path, None, Some(&on)).unwrap(),
+    )
+}
+
+fn read(decoder: &Decoder, cache: &mut Cache, tokens: &[u32], origin: Origin) -> Vec<f32> {
+    let mut steps = [Step {
+        tokens,
+        origin,
+        cache,
+        outputs: Outputs::Every,
+        perturbation: None,
+    }];
+    let rows = decoder
+        .forward(&mut steps, &mut Scratch::default(), &|| true)
+        .unwrap()
+        .unwrap();
+    decoder.logits(&rows).unwrap()
+}
+
+/// Largest difference over the largest value.
+fn apart(got: &[f32], wanted: &[f32]) -> f32 {
+    assert_eq!(got.len(), wanted.len());
+    let largest = wanted.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    let differences = got.iter().zip(wanted).map(|(g, w)| (g - w).abs());
+    differences.fold(0.0_f32, |most, x| {
+        if x.is_nan() {
+            f32::INFINITY
+        } else {
+            most.max(x)
+        }
+    }) / largest
+}
+
+/// Every family and both kinds of halves, over more than one page, in chunks of odd sizes and then token by token.
+#[test]
+fn a_device_says_what_the_processor_says() {
+    for kind in ["llama", "qwen2", "qwen3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let weights = tiny::weights(kind);
+        tiny::write_folder(folder.path(), kind, &weights);
+        let gguf = folder.path().join("tiny.gguf");
+        tiny::write_gguf(&gguf, kind, &weights);
+        for path in [folder.path(), &gguf] {
+            let (host, device) = both(path, 64);
+            let tokens: Vec<u32> = (0..150).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+            let mut host_cache = host.decoder.full_cache().unwrap();
+            let mut cache = device.decoder.full_cache().unwrap();
+            let mut at = 0;
+            for (size, origin) in [
+                (61, Origin::Prompt),
+                (64, Origin::Prompt),
+                (19, Origin::Prompt),
+                (1, Origin::Written),
+                (4, Origin::Written),
+                (1, Origin::Written),
+            ] {
+                let chunk = &tokens[at..at + size];
+                let wanted = read(&host.decoder, &mut host_cache, chunk, origin);
+                let got = read(&device.decoder, &mut cache, chunk, origin);
+                let apart = apart(&got, &wanted);
+                // The processor rounds inputs to 8 bits or BF16, a device's prompts to a half.
+                assert!(
+                    apart < 2e-2,
+                    "{kind} {}: {apart} from token {at}",
+                    path.display()
+                );
+                at += size;
+            }
+        }
+    }
+}
+
+/// Sequences of different lengths and origins in one pass give what each gives alone.
+#[test]
+fn a_pass_of_many_is_many_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "qwen2", &tiny::weights("qwen2"));
+    let (_, device) = both(folder.path(), 256);
+    let decoder = &device.decoder;
+    let tokens = |count: u32, seed: u32| -> Vec<u32> {
+        (0..count).map(|i| (i * 11 + seed * 5) % 300).collect()
+    };
+    // What each has read, what it reads next, and whence.
+    let cases = [
+        (130, 1, Origin::Written),
+        (0, 40, Origin::Prompt),
+        (5, 1, Origin::Written),
+        (127, 3, Origin::Written),
+        (128, 70, Origin::Prompt),
+    ];
+    let prepared = || -> Vec<Cache> {
+        cases
+            .iter()
+            .zip(1..)
+            .map(|((before, ..), seed)| {
+                let mut cache = decoder.full_cache().unwrap();
+                if *before > 0 {
+                    read(decoder, &mut cache, &tokens(*before, seed), Origin::Prompt);
+                }
+                cache
+            })
+            .collect()
+    };
+    let next: Vec<Vec<u32>> = cases
+        .iter()
+        .zip(1..)
+        .map(|((_, count, _), seed)| tokens(*count, seed + 50))
+        .collect();
+    let alone: Vec<Vec<f32>> = prepared()
+        .iter_mut()
+        .zip(&cases)
+        .zip(&next)
+        .map(|((cache, (.., origin)), next)| read(decoder, cache, next, *origin))
+        .collect();
+    let mut caches = prepared();
+    let mut steps: Vec<Step<'_>> = caches
+        .iter_mut()
+        .zip(&cases)
+        .zip(&next)
+        .map(|((cache, (.., origin)), next)| Step {
+            tokens: next,
+            origin: *origin,
+            cache,
+            outputs: Outputs::Every,
+            perturbation: None,
+        })
+        .collect();
+    let rows = decoder
+        .forward(&mut steps, &mut Scratch::default(), &|| true)
+        .unwrap()
+        .unwrap();
+    let together = decoder.logits(&rows).unwrap();
+    let mut at = 0;
+    for (index, alone) in alone.iter().enumerate() {
+        let part = &together[at..at + alone.len()];
+        at += alone.len();
+        // Written tokens to the bit; the library's products may sum in another order.
+        let bound = if cases[index].2 == Origin::Written {
+            0.0
+        } else {
+            1e-5
+        };
+        let apart = apart(part, alone);
+        assert!(apart <= bound, "sequence {index}: {apart}");
+    }
+}
+
+/// Forks share pages until they write; what one writes the other does not see, and all memory comes back.
+#[test]
+fn forks_share_pages_until_they_write() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights("llama"));
+    let (_, device) = both(folder.path(), 256);
+    let decoder = &device.decoder;
+    let model = decoder.device().unwrap();
+    let tokens: Vec<u32> = (0..200).collect();
+    let mut cache = decoder.full_cache().unwrap();
+    read(decoder, &mut cache, &tokens, Origin::Prompt);
+    let page = cache.bytes() / 2;
+    let mut fork = cache.fork();
+    let straight = read(decoder, &mut cache, &[7, 8, 9], Origin::Written);
+    let other = read(decoder, &mut fork, &[9, 8, 7], Origin::Written);
+    assert_ne!(straight, other);
+    let mut seen = std::collections::HashSet::new();
+    assert_eq!(cache.bytes_besides(&mut seen), 2 * page);
+    assert_eq!(
+        fork.bytes_besides(&mut seen),
+        page,
+        "the first page is shared"
+    );
+    // Back, and the same way again.
+    fork.truncate(200);
+    assert_eq!(
+        read(decoder, &mut fork, &[7, 8, 9], Origin::Written),
+        straight
+    );
+    drop((cache, fork));
+    assert_eq!(model.memory().used_bytes(), 0);
+    assert_eq!(decoder.cache(CachePolicy::Full).unwrap().len(), 0);
+}
+
+/// A real model of codes writes the same tokens, greedily.
+#[test]
+fn a_real_model_writes_the_same_tokens() {
+    let Some(path) = footnote_testkit::model("smollm2-135m-instruct-q4_1.gguf") else {
+        footnote_testkit::skip(
+            module_path!(),
+            "no model smollm2-135m; `footnote models get` fetches it",
+        );
+        return;
+    };
+    let (host, device) = both(&path, 32);
+    let prompt = host.tokenizer.encode("The capital of France is").unwrap();
+    let write = |decoder: &Decoder| -> Vec<u32> {
+        let mut cache = decoder.full_cache().unwrap();
+        let vocab = decoder.config().vocab;
+        let logits = read(decoder, &mut cache, &prompt, Origin::Prompt);
+        let mut token = greedy(&logits[logits.len() - vocab..]).unwrap();
+        let mut written = vec![token];
+        for _ in 0..7 {
+            let logits = read(decoder, &mut cache, &[token], Origin::Written);
+            token = greedy(&logits).unwrap();
+            written.push(token);
+        }
+        written
+    };
+    assert_eq!(write(&device.decoder), write(&host.decoder));
+}
