@@ -3,18 +3,21 @@
 
 pub mod cache;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use footnote_device::emulator::Emulator;
 use footnote_device::kernels::Half;
 use footnote_device::kernels::rows::Parts;
-use footnote_device::{Address, Buffer, Device, Element, Op, Plan};
+use footnote_device::{Address, Buffer, Device, DeviceError, Element, Op, Plan};
 use half::{bf16, f16};
 
 /// An emulator on which every plan is run twice, its threads in both orders: the results must be the same.
 pub struct Bench {
     emulator: Arc<Emulator>,
     pub device: Arc<dyn Device>,
+    /// All memory that was asked for, to be compared between the two runs of a plan.
+    made: RefCell<Vec<Buffer>>,
 }
 
 impl Bench {
@@ -23,19 +26,26 @@ impl Bench {
         Bench {
             device: emulator.clone(),
             emulator,
+            made: RefCell::default(),
         }
     }
 
+    fn keep(&self, buffer: Result<Buffer, DeviceError>) -> Buffer {
+        let buffer = buffer.expect("memory");
+        self.made.borrow_mut().push(buffer.clone());
+        buffer
+    }
+
     pub fn buffer<E: Element>(&self, values: &[E]) -> Buffer {
-        Buffer::of(&self.device, values).expect("memory")
+        self.keep(Buffer::of(&self.device, values))
     }
 
     pub fn floats(&self, count: usize) -> Buffer {
-        Buffer::new(&self.device, 4 * count).expect("memory")
+        self.keep(Buffer::new(&self.device, 4 * count))
     }
 
     pub fn halves(&self, count: usize) -> Buffer {
-        Buffer::new(&self.device, 2 * count).expect("memory")
+        self.keep(Buffer::new(&self.device, 2 * count))
     }
 
     pub fn parts(&self, count: usize) -> TwoParts {
@@ -49,10 +59,22 @@ impl Bench {
     /// Runs a plan that may be run again: it must not add to what it reads.
     pub fn run(&self, ops: Vec<Op>) {
         let plan = Plan::once(ops);
+        let contents = || -> Vec<Vec<u8>> {
+            let made = self.made.borrow();
+            made.iter()
+                .map(|buffer| buffer.read(buffer.bytes()).expect("memory"))
+                .collect()
+        };
         self.emulator.turn();
         self.device.run(&plan).expect("a plan that runs");
+        let turned = contents();
         self.emulator.turn();
         self.device.run(&plan).expect("a plan that runs");
+        // Only whether: what differs is long.
+        assert!(
+            turned == contents(),
+            "another order of threads changes results"
+        );
     }
 
     /// Runs a plan once.
