@@ -29,6 +29,8 @@
 #define SLICES (V_PIECES == 1 && 8 % TILES == 0 ? 8 / TILES : 1)
 // Whether a lane's angles, the same for every page, stay in registers.
 #define KEEPS_ANGLES (FORM == KEYS || (FORM == LATENTS && HEAD_DIM <= 64))
+// Blocks that should fit a multiprocessor decide how many registers a thread may have.
+#define BOUNDS 256, BLOCKS
 #define P_STRIDE (PAGE_TOKENS + 8)
 #define Q_STRIDE (HALF_DIM + 8)
 
@@ -59,10 +61,7 @@ DEVICE int first_of(int pair) { return INTERLEAVED ? 2 * pair : pair; }
 DEVICE int second_of(int pair) { return INTERLEAVED ? 2 * pair + 1 : pair + HALF_DIM; }
 
 // Which of a piece's channels a lane has of a tile of values.
-#define SHARED_BYTES (VALUE_GROUP == 128 && TILES == 8 && FORM != KEYS && BITS != 16)
-DEVICE int channel_of(int tile, int g, int second) {
-  return SHARED_BYTES ? place_of(tile, g, second) : 16 * tile + g + 8 * second;
-}
+DEVICE int channel_of(int tile, int g, int second) { return 16 * tile + 2 * g + second; }
 
 struct Lane {
   int warp, g, t;
@@ -114,7 +113,7 @@ DEVICE u32 turned(float x, float y, Angle angle) {
   return f16x2_of_f32(x * cos - y * sin, x * sin + y * cos);
 }
 
-KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64* opens, const float* queries,
+KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u64* opens, const float* queries,
                   const float* table, const u8* projection, const float* key_bias, const float* key_norm, float epsilon,
                   float scale, int layer_offset, int k_factors, int v_codes, int v_factors, int open_offset,
                   int open_values, float* weighed, float* sums) {
@@ -228,15 +227,16 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
 #pragma unroll
         for (int second = 0; second < 2; second++) {
           int pair = pair_of(step, lane.t, second);
+          int channels[2] = {first_of(pair), second_of(pair)};
           float x[2][2];
+          u32 codes[2];
+          places_of(stage + channels[0] * CHANNEL_STRIDE, stage + channels[1] * CHANNEL_STRIDE, lane.warp, lane.g,
+                    codes[0], codes[1]);
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            int channel = i ? second_of(pair) : first_of(pair);
-            u32 codes[2], both = BITS < 16 ? factors[channel] : 0;
-            codes_of(stage + channel * CHANNEL_STRIDE, lane.warp, lane.g, codes[0], codes[1]);
-            float bias = key_bias ? key_bias[head * HEAD_DIM + channel] : 0.0f;
-            x[0][i] = value_of(codes[0], both) + bias;
-            x[1][i] = value_of(codes[1], both) + bias;
+            float bias = key_bias ? key_bias[head * HEAD_DIM + channels[i]] : 0.0f;
+            Line line = line_of(BITS < 16 ? factors[channels[i]] : 0, bias);
+            for (int token = 0; token < 2; token++) x[token][i] = on_line(codes[token] >> (16 * i) & 0xffff, line);
           }
 #pragma unroll
           for (int token = 0; token < 2; token++)
@@ -260,15 +260,15 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
           for (int second = 0; second < 2; second++) {
             int channel = 16 * step + 8 * second + 2 * lane.t;
 #if FORM == LATENTS
-            u32 codes[2][2], scales = 0, leasts = 0;
-            for (int i = 0; i < 2; i++)
-              codes_of(stage + (channel + i) * CHANNEL_STRIDE, lane.warp, lane.g, codes[0][i], codes[1][i]);
+            const u8* codes = stage + channel * CHANNEL_STRIDE;
+            u32 pairs[2], scales = 0, leasts = 0;
+            places_of(codes, codes + CHANNEL_STRIDE, lane.warp, lane.g, pairs[0], pairs[1]);
             if (BITS < 16) {
               scales = scales_of(factors[channel], factors[channel + 1]);
               leasts = leasts_of(factors[channel], factors[channel + 1]);
             }
             for (int token = 0; token < 2; token++)
-              a[2 * second + token] = values_of(codes[token][0] | codes[token][1] << 16, scales, leasts);
+              a[2 * second + token] = values_of(pairs[token], scales, leasts);
 #else
             for (int token = 0; token < 2; token++) {
               int stride = BITS == 16 ? K_WIDTH * 2 + 16 : GROUP_STRIDE;
@@ -375,29 +375,18 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
             int from = token + 8 * half;
 #if BITS == 16
             const u8* rows = stage + from * (V_WIDTH * 2 + 16);
-            for (int second = 0; second < 2; second++) {
-              int channel = channel_of(tile, lane.g, second);
-              a[2 * half + second] = ((const u16*)rows)[channel] | (u32)((const u16*)(rows + V_WIDTH * 2 + 16))[channel] << 16;
-            }
+            four_codes_at<V_WIDTH>(rows, rows + V_WIDTH * 2 + 16, channel_of(tile, lane.g, 0), a[2 * half], a[2 * half + 1]);
 #else
             // A head's tile lies in one group.
             int in_row = FORM == KEYS ? head * HEAD_DIM + 16 * tile : 0;
             int group = FORM == KEYS ? in_row / VALUE_GROUP - first_group : 0;
             int in_group = FORM == KEYS ? in_row % VALUE_GROUP : 16 * tile;
             const u8* rows = stage + group * SPAN_BYTES + from * GROUP_STRIDE;
-            u32 first[2], other[2];
-            if (SHARED_BYTES) {
-              codes_of(rows, tile, lane.g, first[0], first[1]);
-              codes_of(rows + GROUP_STRIDE, tile, lane.g, other[0], other[1]);
-            } else {
-              for (int second = 0; second < 2; second++) {
-                first[second] = code_at<VALUE_GROUP>(rows, in_group + lane.g + 8 * second);
-                other[second] = code_at<VALUE_GROUP>(rows + GROUP_STRIDE, in_group + lane.g + 8 * second);
-              }
-            }
+            u32 codes[2];
+            four_codes_at<VALUE_GROUP>(rows, rows + GROUP_STRIDE, in_group + 2 * lane.g, codes[0], codes[1]);
             u32 one = factors[group * PAGE_TOKENS + from], two = factors[group * PAGE_TOKENS + from + 1];
             for (int second = 0; second < 2; second++)
-              a[2 * half + second] = values_of(first[second] | other[second] << 16, scales_of(one, two), leasts_of(one, two));
+              a[2 * half + second] = values_of(codes[second], scales_of(one, two), leasts_of(one, two));
 #endif
           }
         } else {

@@ -177,6 +177,7 @@ impl Shape {
                 ("FORM", form),
                 ("BITS", self.bits.count() as i64),
                 ("HEAD_DIM", self.widths.head_dim as i64),
+                ("BLOCKS", 2),
                 ("KV_HEADS", self.widths.kv_heads as i64),
                 ("GROUP", self.group() as i64),
                 ("WIDTH", sizes.width as i64),
