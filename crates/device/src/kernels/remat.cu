@@ -50,6 +50,7 @@
 #define Q_BYTES (2 * PAGES * PAGE_QUERIES * 4)
 #define P_BYTES (PAGES * QUERIES * P_STRIDE * 2)
 #define MOST_BYTES (8 * QUERIES * 4)
+#define LINES_BYTES (FORM == KEYS ? HEAD_DIM * 8 : 0)
 
 // Copies ROWS rows of BYTES; a row's bytes and all addresses are multiples of 16.
 template <int ROWS, int BYTES, int STRIDE>
@@ -92,8 +93,10 @@ DEVICE Angle angle_at(const float* table, int position, int pair) {
 
 // The queries of this head, turned back by `position` where keys will be turned by their place in a page only.
 DEVICE void put_queries(u32* to, const float* queries, const float* table, int position, bool turn, float scale) {
-  for (int i = threadIdx.x; i < QUERIES * HALF_DIM; i += 256) {
-    int query = i / HALF_DIM, pair = i % HALF_DIM;
+#pragma unroll
+  for (int first = 0; first < QUERIES * HALF_DIM; first += 256) {
+    int i = first + threadIdx.x, query = i / HALF_DIM, pair = i % HALF_DIM;
+    if (query >= QUERIES) return;
     float x = 0.0f, y = 0.0f;
     if (query < GROUP) {
       x = queries[query * HEAD_DIM + first_of(pair)] * scale;
@@ -149,6 +152,13 @@ DEVICE void put_rows(u32 (&a)[4], int half, const u8* codes, const u32* factors,
 #endif
 }
 
+// Adds what two channels of a tile are of 16 tokens, weighed.
+DEVICE void weigh(float (&values)[4], const u32 (&a)[4], const u16* weights, int token, Lane lane) {
+  const u16* p = weights + lane.g * P_STRIDE + token + 2 * lane.t;
+  u32 b[2] = {*(const u32*)p, *(const u32*)(p + 8)};
+  mma_f16(values, a, b);
+}
+
 // Bias and norm of a head's keys. Element i of tile n is channel 8 n + 2 t + i % 2 of token i / 2.
 DEVICE void finish_keys(float (&made)[2 * STEPS][4], const float* bias, const float* norm, float epsilon, Lane lane) {
   float factor[2] = {0.0f, 0.0f};
@@ -169,7 +179,8 @@ DEVICE void finish_keys(float (&made)[2 * STEPS][4], const float* bias, const fl
     for (int i = 0; i < 4; i++) made[n][i] *= factor[i / 2] * norm[8 * n + 2 * lane.t + i % 2];
 }
 
-// Of a piece of values, two channels of a tile of tokens `token` and the next: half of an operand.
+// Of a piece of values, a tile's channels (one in each row of eight, and the next) of tokens `token` and the next: half of
+// an operand.
 DEVICE void put_values(u32 (&a)[4], int half, const u8* stage, int token, int tile, int head, int first_group, Lane lane) {
 #if BITS == 16
   const u8* row = stage + token * (V_WIDTH * 2 + 16);
@@ -210,7 +221,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
   u32* q_parts = (u32*)shared;
   u16* weights = (u16*)(shared + Q_BYTES);
   float* most = (float*)(shared + Q_BYTES + P_BYTES);
-  u8* ring = shared + Q_BYTES + P_BYTES + MOST_BYTES;
+  Line* lines = (Line*)(shared + Q_BYTES + P_BYTES + MOST_BYTES);
+  u8* ring = (u8*)lines + LINES_BYTES;
 
   int split = blockIdx.x, head = blockIdx.y, row = blockIdx.z;
   int kv_heads = gridDim.y;
@@ -326,7 +338,13 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
     if (!is_open) {
 #if FORM == KEYS
       const u8* stage = next();
-      const u32* factors = (const u32*)(stage + FACTORS_AT);
+      // Factors and bias of a channel, for all lanes.
+      if (threadIdx.x < HEAD_DIM) {
+        int channel = threadIdx.x;
+        float bias = key_bias ? key_bias[head * HEAD_DIM + channel] : 0.0f;
+        lines[channel] = line_of(BITS < 16 ? ((const u32*)(stage + FACTORS_AT))[channel] : 0, bias);
+      }
+      __syncthreads();
 #pragma unroll
       for (int step = 0; step < STEPS; step++) {
         u32 keys[4];
@@ -340,8 +358,7 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
                     codes[0], codes[1]);
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            float bias = key_bias ? key_bias[head * HEAD_DIM + channels[i]] : 0.0f;
-            Line line = line_of(BITS < 16 ? factors[channels[i]] : 0, bias);
+            Line line = lines[channels[i]];
             for (int token = 0; token < 2; token++) x[token][i] = on_line(codes[token] >> (16 * i) & 0xffff, line);
           }
 #pragma unroll
@@ -404,6 +421,7 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
 #endif
     } else {
       const u16* rows = (const u16*)open + (long)head * PAGE_TOKENS * HEAD_DIM;
+#pragma unroll 1
       for (int step = 0; step < STEPS; step++) {
         u32 keys[4];
         for (int i = 0; i < 4; i++) {
@@ -447,19 +465,25 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
     for (int page = 0; page < (is_open ? 1 : PAGES); page++) {
 #pragma unroll
       for (int piece = 0; piece < V_PIECES; piece++) {
-        const u8* stage = ring;
-        if (!is_open) stage = next();
+        const u8* stage = is_open ? ring : next();
         if (!weighs || page >= pages) continue;
-        for (int k = 0; k < 8 / SLICES; k++) {
-          int token = 16 * (slice * (8 / SLICES) + k) + 2 * lane.t;
-          const u16* p = weights + (page * QUERIES + lane.g) * P_STRIDE + token;
-          // a: (channel, tokens), (the next channel, tokens), then tokens + 8.
-          u32 b[2] = {*(const u32*)p, *(const u32*)(p + 8)}, a[4];
-          if (!is_open)
-            for (int half = 0; half < 2; half++) put_values(a, half, stage, token + 8 * half, tile, head, first_group, lane);
-          else
-            put_open_values(a, (const u16*)(open + open_values), piece * V_WIDTH + channel_of(tile, lane.g, 0), head, token, valid);
-          mma_f16(values[piece], a, b);
+        int first_k = slice * (8 / SLICES);
+        if (is_open) {
+#pragma unroll 1
+          for (int k = first_k; k < first_k + 8 / SLICES; k++) {
+            u32 a[4];
+            int channel = piece * V_WIDTH + channel_of(tile, lane.g, 0);
+            put_open_values(a, (const u16*)(open + open_values), channel, head, 16 * k + 2 * lane.t, valid);
+            weigh(values[piece], a, weights, 16 * k, lane);
+          }
+        } else {
+#pragma unroll
+          for (int k = first_k; k < first_k + 8 / SLICES; k++) {
+            u32 a[4];
+            for (int half = 0; half < 2; half++)
+              put_values(a, half, stage, 16 * k + 8 * half + 2 * lane.t, tile, head, first_group, lane);
+            weigh(values[piece], a, weights + page * QUERIES * P_STRIDE, 16 * k, lane);
+          }
         }
       }
     }

@@ -219,8 +219,12 @@ impl Shape {
         let queries = 2 * pages * 2 * MOST_QUERIES * (self.widths.head_dim / 2 + 8) * 4;
         let weights = pages * MOST_QUERIES * (PAGE_TOKENS + 8) * 2;
         let most = 8 * MOST_QUERIES * 4;
+        let lines = match self.form {
+            Form::Keys | Form::RotatedKeys => 8 * self.widths.head_dim,
+            _ => 0,
+        };
         // What sums are gathered in lies where the pieces were.
-        queries + weights + most + (stages * stage_bytes).max(8 * 128 * 4)
+        queries + weights + most + lines + (stages * stage_bytes).max(8 * 128 * 4)
     }
 }
 
