@@ -4,215 +4,6 @@
 // in registers; at most eight queries are the columns. Weights go through shared memory once, and then each warp weighs
 // some channels of the values of all 128 tokens.
 
-#define QUERIES 8
-#define STEPS (HEAD_DIM / 16)
-#define HALF_DIM (HEAD_DIM / 2)
-#define KEYS 0
-#define LATENTS 1
-#define INPUTS 2
-#define BY_CHANNEL (FORM != INPUTS)
-#define TURNS (ROTATED == 0)
-
-// Pieces of keys, K_WIDTH channels each, and of values, V_WIDTH channels each, are copied one ahead of the other.
-#define K_PIECES ((FORM == KEYS ? HEAD_DIM : WIDTH) / K_WIDTH)
-#define V_PIECES (VALUE_WIDTH / V_WIDTH)
-// PAGES closed pages go through the product together, so that what is read of the projection serves them all.
-#define PIECES (K_PIECES + PAGES * V_PIECES)
-// Bytes from row to row in shared memory, 16 more than a row where 16 divides it: so lanes meet different banks.
-#define CHANNEL_BYTES (16 * BITS)
-#define CHANNEL_STRIDE (CHANNEL_BYTES + 16)
-#define GROUP_BYTES (VALUE_GROUP * BITS / 8)
-#define GROUP_STRIDE (GROUP_BYTES % 16 ? GROUP_BYTES : GROUP_BYTES + 16)
-// Values of a head may lie in several groups.
-#define SPAN_BYTES (PAGE_TOKENS * GROUP_STRIDE)
-// Tiles of 16 channels of a piece of values. Where they are few, several warps share one, each with some of the tokens.
-#define TILES (V_WIDTH / 16)
-#define SLICES (V_PIECES == 1 && 8 % TILES == 0 ? 8 / TILES : 1)
-// Whether a lane's angles, the same for every page, stay in registers.
-#define KEEPS_ANGLES (FORM == KEYS || (FORM == LATENTS && HEAD_DIM <= 64))
-// Blocks that should fit a multiprocessor decide how many registers a thread may have.
-#define BOUNDS 256, BLOCKS
-#define P_STRIDE (PAGE_TOKENS + 8)
-#define Q_STRIDE (HALF_DIM + 8)
-
-// Bytes and factors of a page's piece of keys in a stage.
-#if BY_CHANNEL
-#define K_BYTES (K_WIDTH * CHANNEL_STRIDE)
-#define K_FACTORS K_WIDTH
-#else
-#define K_STRIDE (BITS == 16 ? K_WIDTH * 2 + 16 : GROUP_STRIDE)
-#define K_BYTES (PAGE_TOKENS * K_STRIDE)
-#define K_FACTORS PAGE_TOKENS
-#endif
-
-// Queries for two units, a page's in two parts.
-#define PAGE_QUERIES (2 * QUERIES * Q_STRIDE)
-#define Q_BYTES (2 * PAGES * PAGE_QUERIES * 4)
-#define P_BYTES (PAGES * QUERIES * P_STRIDE * 2)
-#define MOST_BYTES (8 * QUERIES * 4)
-#define LINES_BYTES (FORM == KEYS ? HEAD_DIM * 8 : 0)
-
-// Copies ROWS rows of BYTES; a row's bytes and all addresses are multiples of 16.
-template <int ROWS, int BYTES, int STRIDE>
-DEVICE void copy_rows(u8* to, const u8* from, long from_stride) {
-  constexpr int PIECES_16 = ROWS * (BYTES / 16);
-#pragma unroll
-  for (int first = 0; first < PIECES_16; first += 256) {
-    int i = first + threadIdx.x, row = i / (BYTES / 16), at = i % (BYTES / 16) * 16;
-    if (first + 256 <= PIECES_16 || i < PIECES_16) copy_async(to + row * STRIDE + at, from + row * from_stride + at, true);
-  }
-}
-// Groups of 128 tokens, one behind the other.
-DEVICE void copy_group(u8* to, const u8* from) {
-  if (GROUP_BYTES % 16)
-    copy_rows<1, PAGE_TOKENS * GROUP_BYTES, 0>(to, from, 0);
-  else
-    copy_rows<PAGE_TOKENS, GROUP_BYTES, GROUP_STRIDE>(to, from, GROUP_BYTES);
-}
-
-// The pair of a head's channels that a lane has at a step: the two halves of a register. Any order does, as long as
-// queries and keys have the same; this is how products leave keys in registers.
-DEVICE int pair_of(int step, int t, int second) { return INTERLEAVED ? 8 * step + 4 * second + t : 8 * step + 2 * t + second; }
-DEVICE int first_of(int pair) { return INTERLEAVED ? 2 * pair : pair; }
-DEVICE int second_of(int pair) { return INTERLEAVED ? 2 * pair + 1 : pair + HALF_DIM; }
-
-// Which of a piece's channels a lane has of a tile of values.
-DEVICE int channel_of(int tile, int g, int second) { return 16 * tile + 2 * g + second; }
-
-struct Lane {
-  int warp, g, t;
-};
-
-struct Angle {
-  float cos, sin;
-};
-DEVICE Angle angle_at(const float* table, int position, int pair) {
-  const float* at = table + ((long)position * HALF_DIM + pair) * 2;
-  return {at[0], at[1]};
-}
-
-// The queries of this head, turned back by `position` where keys will be turned by their place in a page only.
-DEVICE void put_queries(u32* to, const float* queries, const float* table, int position, bool turn, float scale) {
-#pragma unroll
-  for (int first = 0; first < QUERIES * HALF_DIM; first += 256) {
-    int i = first + threadIdx.x, query = i / HALF_DIM, pair = i % HALF_DIM;
-    if (query >= QUERIES) return;
-    float x = 0.0f, y = 0.0f;
-    if (query < GROUP) {
-      x = queries[query * HEAD_DIM + first_of(pair)] * scale;
-      y = queries[query * HEAD_DIM + second_of(pair)] * scale;
-    }
-    if (turn) {
-      Angle angle = angle_at(table, position, pair);
-      float before = x;
-      x = x * angle.cos + y * angle.sin;
-      y = y * angle.cos - before * angle.sin;
-    }
-    u32 high = f16x2_of_f32(x, y);
-    to[query * Q_STRIDE + pair] = high;
-    to[(QUERIES + query) * Q_STRIDE + pair] = f16x2_of_f32(x - low_f16(high), y - high_f16(high));
-  }
-}
-
-// Scores of a warp's 16 tokens for one step of 16 channels: `keys` are (first pair, token), (first pair, token + 8), then
-// the second pair's.
-DEVICE void score(float (&scores)[4], const u32 (&keys)[4], const u32* queries, int step, Lane lane) {
-  for (int part = 0; part < 2; part++) {
-    const u32* row = queries + (part * QUERIES + lane.g) * Q_STRIDE;
-    u32 b[2] = {row[pair_of(step, lane.t, 0)], row[pair_of(step, lane.t, 1)]};
-    mma_f16(scores, keys, b);
-  }
-}
-
-// A key's pair as halves, turned by its place.
-DEVICE u32 turned(float x, float y, Angle angle) {
-  if (!TURNS) return f16x2_of_f32(x, y);
-  float cos = angle.cos, sin = angle.sin;
-  return f16x2_of_f32(x * cos - y * sin, x * sin + y * cos);
-}
-
-// Of a page's rows, those of a lane's two tokens at `channel` and the next: half of an operand.
-DEVICE void put_rows(u32 (&a)[4], int half, const u8* codes, const u32* factors, int channel, Lane lane) {
-#if FORM == LATENTS
-  u32 pairs[2], scales = 0, leasts = 0;
-  const u8* row = codes + channel * CHANNEL_STRIDE;
-  places_of(row, row + CHANNEL_STRIDE, lane.warp, lane.g, pairs[0], pairs[1]);
-  if (BITS < 16) {
-    scales = scales_of(factors[channel], factors[channel + 1]);
-    leasts = leasts_of(factors[channel], factors[channel + 1]);
-  }
-  for (int token = 0; token < 2; token++) a[2 * half + token] = values_of(pairs[token], scales, leasts);
-#elif FORM == INPUTS
-  for (int token = 0; token < 2; token++) {
-    int place = 16 * lane.warp + lane.g + 8 * token;
-    u32 both = BITS < 16 ? factors[place] : 0;
-    u32 pair = two_codes_at<VALUE_GROUP>(codes + place * K_STRIDE, channel);
-    a[2 * half + token] = values_of(pair, scales_of(both, both), leasts_of(both, both));
-  }
-#endif
-}
-
-// Adds what two channels of a tile are of 16 tokens, weighed.
-DEVICE void weigh(float (&values)[4], const u32 (&a)[4], const u16* weights, int token, Lane lane) {
-  const u16* p = weights + lane.g * P_STRIDE + token + 2 * lane.t;
-  u32 b[2] = {*(const u32*)p, *(const u32*)(p + 8)};
-  mma_f16(values, a, b);
-}
-
-// Bias and norm of a head's keys. Element i of tile n is channel 8 n + 2 t + i % 2 of token i / 2.
-DEVICE void finish_keys(float (&made)[2 * STEPS][4], const float* bias, const float* norm, float epsilon, Lane lane) {
-  float factor[2] = {0.0f, 0.0f};
-#pragma unroll
-  for (int n = 0; n < 2 * STEPS; n++)
-    for (int i = 0; i < 4; i++) {
-      if (bias) made[n][i] += bias[8 * n + 2 * lane.t + i % 2];
-      factor[i / 2] += made[n][i] * made[n][i];
-    }
-  if (!norm) return;
-  for (int token = 0; token < 2; token++) {
-    factor[token] += shuffle_xor(factor[token], 1);
-    factor[token] += shuffle_xor(factor[token], 2);
-    factor[token] = rsqrtf(factor[token] / HEAD_DIM + epsilon);
-  }
-#pragma unroll
-  for (int n = 0; n < 2 * STEPS; n++)
-    for (int i = 0; i < 4; i++) made[n][i] *= factor[i / 2] * norm[8 * n + 2 * lane.t + i % 2];
-}
-
-// Of a piece of values, a tile's channels (one in each row of eight, and the next) of tokens `token` and the next: half of
-// an operand.
-DEVICE void put_values(u32 (&a)[4], int half, const u8* stage, int token, int tile, int head, int first_group, Lane lane) {
-#if BITS == 16
-  const u8* row = stage + token * (V_WIDTH * 2 + 16);
-  four_codes_at<V_WIDTH>(row, row + V_WIDTH * 2 + 16, channel_of(tile, lane.g, 0), a[2 * half], a[2 * half + 1]);
-#else
-  // A head's tile lies in one group.
-  int in_row = FORM == KEYS ? head * HEAD_DIM + 16 * tile : 0;
-  int group = FORM == KEYS ? in_row / VALUE_GROUP - first_group : 0;
-  int in_group = FORM == KEYS ? in_row % VALUE_GROUP : 16 * tile;
-  const u8* row = stage + group * SPAN_BYTES + token * GROUP_STRIDE;
-  u32 codes[2];
-  four_codes_at<VALUE_GROUP>(row, row + GROUP_STRIDE, in_group + 2 * lane.g, codes[0], codes[1]);
-  const u32* factors = (const u32*)(stage + FACTORS_AT) + group * PAGE_TOKENS + token;
-  u32 scales = scales_of(factors[0], factors[1]), leasts = leasts_of(factors[0], factors[1]);
-  for (int second = 0; second < 2; second++) a[2 * half + second] = values_of(codes[second], scales, leasts);
-#endif
-}
-
-// The same of all the tokens' open page; nothing of tokens that are not valid.
-DEVICE void put_open_values(u32 (&a)[4], const u16* from, int first, int head, int token, int valid) {
-  for (int i = 0; i < 4; i++) {
-    int channel = first + i % 2, place = token + 8 * (i / 2);
-#if FORM == INPUTS
-    u32 one = from[(long)place * VALUE_WIDTH + channel], two = from[(long)(place + 1) * VALUE_WIDTH + channel];
-#else
-    if (FORM == KEYS) channel += head * HEAD_DIM;
-    u32 one = from[channel * PAGE_TOKENS + place], two = from[channel * PAGE_TOKENS + place + 1];
-#endif
-    a[i] = (place < valid ? one : 0) | (place + 1 < valid ? two << 16 : 0);
-  }
-}
-
 KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u64* opens, const float* queries,
                   const float* table, const u8* projection, const float* key_bias, const float* key_norm, float epsilon,
                   float scale, int layer_offset, int k_factors, int v_codes, int v_factors, int open_offset,
@@ -224,8 +15,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
   Line* lines = (Line*)(shared + Q_BYTES + P_BYTES + MOST_BYTES);
   u8* ring = (u8*)lines + LINES_BYTES;
 
-  int split = blockIdx.x, head = blockIdx.y, row = blockIdx.z;
-  int kv_heads = gridDim.y;
+  int split = blockIdx.x, head = blockIdx.y * HEADS, row = blockIdx.z;
+  int kv_heads = gridDim.y * HEADS;
   Lane lane = {(int)threadIdx.x / 32, (int)threadIdx.x % 32 / 4, (int)threadIdx.x % 4};
   u32 which = row_sequence[row];
   if (which == NO_SEQUENCE) return;
@@ -235,11 +26,13 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
   int closed = slot / PAGE_TOKENS, open_unit = (closed + PAGES - 1) / PAGES;
   int each = (open_unit + 1 + gridDim.x - 1) / gridDim.x;
   int begin = split * each, end = min(begin + each, open_unit + 1);
-  long partial = (((long)row * kv_heads + head) * gridDim.x + split) * GROUP;
+  auto partial = [&](int column) {
+    return (((long)row * kv_heads + head + column / GROUP) * gridDim.x + split) * GROUP + column % GROUP;
+  };
   if (begin >= end) {
-    if (threadIdx.x < GROUP) {
-      sums[(partial + threadIdx.x) * 2] = NO_SCORE;
-      sums[(partial + threadIdx.x) * 2 + 1] = 0.0f;
+    if (threadIdx.x < COLUMNS) {
+      sums[partial(threadIdx.x) * 2] = NO_SCORE;
+      sums[partial(threadIdx.x) * 2 + 1] = 0.0f;
     }
     return;
   }
@@ -252,7 +45,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
   auto fetch = [&] {
     int first_page = (begin + fetched / PIECES) * PAGES, piece = fetched % PIECES;
     u8* to = ring + fetched % STAGES * STAGE_BYTES;
-    if (piece < K_PIECES) {
+    if (piece < ALL_K_PIECES) {
+      piece %= K_PIECES;
 #pragma unroll
       for (int i = 0; i < PAGES; i++) {
         if (first_page + i >= closed_end) continue;
@@ -271,8 +65,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
 #endif
       }
     } else {
-      int page = first_page + (piece - K_PIECES) / V_PIECES;
-      piece = (piece - K_PIECES) % V_PIECES;
+      int page = first_page + (piece - ALL_K_PIECES) / V_PIECES;
+      piece = (piece - ALL_K_PIECES) % V_PIECES;
       if (page < closed_end) {
         const u8* from = (const u8*)sequence.pages[page] + layer_offset;
 #if BITS == 16
@@ -365,54 +159,57 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
           for (int token = 0; token < 2; token++)
             keys[2 * second + token] = turned(x[token][0], x[token][1], angle(step, second, token));
         }
-        score(scores[0], keys, unit_queries, step, lane);
+        score(scores[0], keys, unit_queries, step, 0, lane);
       }
 #else
-      float made[PAGES][2 * STEPS][4];
-#pragma unroll
-      for (int n = 0; n < 2 * STEPS; n++)
-        for (int i = 0; i < 4 * PAGES; i++) made[i / 4][n][i % 4] = 0.0f;
-      for (int piece = 0; piece < K_PIECES; piece++) {
-        const u8* stage = next();
-        const u8* right = projection + (((long)head * (WIDTH / 16) + piece * (K_WIDTH / 16)) * STEPS * 32 + threadIdx.x % 32) * 16;
 #pragma unroll 1
-        for (int step = 0; step < K_WIDTH / 16; step++) {
-          u32 a[PAGES][4];
+      for (int of = 0; of < HEADS; of++) {
+        float made[PAGES][2 * STEPS][4];
 #pragma unroll
-          for (int i = 0; i < 2 * PAGES; i++)
-            put_rows(a[i / 2], i % 2, stage + i / 2 * K_BYTES, (const u32*)(stage + FACTORS_AT) + i / 2 * K_FACTORS,
-                     16 * step + 8 * (i % 2) + 2 * lane.t, lane);
+        for (int n = 0; n < 2 * STEPS; n++)
+          for (int i = 0; i < 4 * PAGES; i++) made[i / 4][n][i % 4] = 0.0f;
+        for (int piece = 0; piece < K_PIECES; piece++) {
+          const u8* stage = next();
+          const u8* right = projection + (((long)(head + of) * (WIDTH / 16) + piece * (K_WIDTH / 16)) * STEPS * 32 + threadIdx.x % 32) * 16;
+#pragma unroll 1
+          for (int step = 0; step < K_WIDTH / 16; step++) {
+            u32 a[PAGES][4];
 #pragma unroll
-          for (int n = 0; n < STEPS; n++) {
-            Sixteen b = load16(right + (long)(step * STEPS + n) * 32 * 16);
-            u32 left_tile[2] = {b.x, b.y}, right_tile[2] = {b.z, b.w};
+            for (int i = 0; i < 2 * PAGES; i++)
+              put_rows(a[i / 2], i % 2, stage + i / 2 * K_BYTES, (const u32*)(stage + FACTORS_AT) + i / 2 * K_FACTORS,
+                       16 * step + 8 * (i % 2) + 2 * lane.t, lane);
 #pragma unroll
-            for (int i = 0; i < PAGES; i++) {
-              mma_f16(made[i][2 * n], a[i], left_tile);
-              mma_f16(made[i][2 * n + 1], a[i], right_tile);
+            for (int n = 0; n < STEPS; n++) {
+              Sixteen b = load16(right + (long)(step * STEPS + n) * 32 * 16);
+              u32 left_tile[2] = {b.x, b.y}, right_tile[2] = {b.z, b.w};
+#pragma unroll
+              for (int i = 0; i < PAGES; i++) {
+                mma_f16(made[i][2 * n], a[i], left_tile);
+                mma_f16(made[i][2 * n + 1], a[i], right_tile);
+              }
             }
           }
         }
-      }
 #pragma unroll
-      for (int i = 0; i < PAGES; i++) finish_keys(made[i], key_bias ? key_bias + head * HEAD_DIM : nullptr, key_norm, epsilon, lane);
+        for (int i = 0; i < PAGES; i++) finish_keys(made[i], key_bias ? key_bias + (head + of) * HEAD_DIM : nullptr, key_norm, epsilon, lane);
 #pragma unroll
-      for (int step = 0; step < STEPS; step++) {
-        u32 keys[PAGES][4];
+        for (int step = 0; step < STEPS; step++) {
+          u32 keys[PAGES][4];
 #pragma unroll
-        for (int second = 0; second < 2; second++)
+          for (int second = 0; second < 2; second++)
 #pragma unroll
-          for (int token = 0; token < 2; token++) {
-            Angle by = angle(step, second, token);
+            for (int token = 0; token < 2; token++) {
+              Angle by = angle(step, second, token);
 #pragma unroll
-            for (int i = 0; i < PAGES; i++) {
-              const float* x = INTERLEAVED ? &made[i][2 * step + second][2 * token] : &made[i][step][2 * token + second];
-              const float* y = INTERLEAVED ? x + 1 : &made[i][step + STEPS][2 * token + second];
-              keys[i][2 * second + token] = turned(*x, *y, by);
+              for (int i = 0; i < PAGES; i++) {
+                const float* x = INTERLEAVED ? &made[i][2 * step + second][2 * token] : &made[i][step][2 * token + second];
+                const float* y = INTERLEAVED ? x + 1 : &made[i][step + STEPS][2 * token + second];
+                keys[i][2 * second + token] = turned(*x, *y, by);
+              }
             }
-          }
 #pragma unroll
-        for (int i = 0; i < PAGES; i++) score(scores[i], keys[i], unit_queries + i * PAGE_QUERIES, step, lane);
+          for (int i = 0; i < PAGES; i++) score(scores[i], keys[i], unit_queries + i * PAGE_QUERIES, step, of, lane);
+        }
       }
       // What was made of a page that is not there may be anything.
       for (int i = 1; i < PAGES; i++)
@@ -420,16 +217,16 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
           for (int at = 0; at < 4; at++) scores[i][at] = NO_SCORE;
 #endif
     } else {
-      const u16* rows = (const u16*)open + (long)head * PAGE_TOKENS * HEAD_DIM;
 #pragma unroll 1
-      for (int step = 0; step < STEPS; step++) {
+      for (int i = 0; i < HEADS * STEPS; i++) {
+        const u16* rows = (const u16*)open + (long)(head + i / STEPS) * PAGE_TOKENS * HEAD_DIM;
         u32 keys[4];
-        for (int i = 0; i < 4; i++) {
-          int pair = pair_of(step, lane.t, i / 2), place = places[i % 2];
+        for (int at = 0; at < 4; at++) {
+          int pair = pair_of(i % STEPS, lane.t, at / 2), place = places[at % 2];
           const u16* key = rows + place * HEAD_DIM;
-          keys[i] = place < valid ? key[first_of(pair)] | (u32)key[second_of(pair)] << 16 : 0;
+          keys[at] = place < valid ? key[first_of(pair)] | (u32)key[second_of(pair)] << 16 : 0;
         }
-        score(scores[0], keys, unit_queries, step, lane);
+        score(scores[0], keys, unit_queries, i % STEPS, i / STEPS, lane);
       }
       for (int i = 0; i < 4 * PAGES; i++)
         if (i >= 4 || places[i / 2] >= valid) scores[i / 4][i % 4] = NO_SCORE;
@@ -508,17 +305,17 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
     for (int piece = 0; piece < V_PIECES; piece++)
       for (int i = 0; i < 4; i++) {
         int query = 2 * lane.t + i % 2;
-        if (query < GROUP)
-          weighed[(partial + query) * VALUE_WIDTH + piece * V_WIDTH + channel_of(tile, lane.g, i / 2)] = values[piece][i];
+        if (query < COLUMNS)
+          weighed[partial(query) * VALUE_WIDTH + piece * V_WIDTH + channel_of(tile, lane.g, i / 2)] = values[piece][i];
       }
   }
   if (lane.warp == 0 && lane.g == 0)
     for (int i = 0; i < 2; i++) {
       int query = 2 * lane.t + i;
-      if (query >= GROUP) continue;
+      if (query >= COLUMNS) continue;
       float all = 0.0f;
       for (int warp = 0; warp < 8; warp++) all += most[warp * QUERIES + query];
-      sums[(partial + query) * 2] = running_most[i];
-      sums[(partial + query) * 2 + 1] = all;
+      sums[partial(query) * 2] = running_most[i];
+      sums[partial(query) * 2 + 1] = all;
     }
 }

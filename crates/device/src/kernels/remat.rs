@@ -62,6 +62,7 @@ struct Sizes {
     k_width: usize,
     v_width: usize,
     pages: usize,
+    heads: usize,
     stages: usize,
     stage_bytes: usize,
     factors_at: usize,
@@ -119,6 +120,16 @@ impl Shape {
             false if width >= LARGE_WIDTH => 2,
             _ => 1,
         };
+        let heads = match by_head {
+            true => 1,
+            false => [4, 3, 2, 1]
+                .into_iter()
+                .find(|heads| {
+                    self.widths.kv_heads.is_multiple_of(*heads)
+                        && heads * self.group() <= MOST_QUERIES
+                })
+                .expect("one head at least"),
+        };
         // Groups that a head's values can touch.
         let span = match by_head && coded {
             true if head_dim.is_multiple_of(value_group) => head_dim / value_group,
@@ -156,6 +167,7 @@ impl Shape {
             k_width,
             v_width,
             pages,
+            heads,
             stages: if 3 * stage_bytes <= RING_BYTES { 3 } else { 2 },
             stage_bytes,
             factors_at,
@@ -180,6 +192,7 @@ impl Shape {
             source: concat!(
                 include_str!("coded.cuh"),
                 include_str!("parts.cuh"),
+                include_str!("remat_parts.cuh"),
                 include_str!("remat.cu"),
                 include_str!("remat_ends.cu")
             ),
@@ -190,6 +203,7 @@ impl Shape {
                 ("HEAD_DIM", self.widths.head_dim as i64),
                 ("BLOCKS", if sizes.pages == 1 { 2 } else { 1 }),
                 ("PAGES", sizes.pages as i64),
+                ("HEADS", sizes.heads as i64),
                 ("KV_HEADS", self.widths.kv_heads as i64),
                 ("GROUP", self.group() as i64),
                 ("WIDTH", sizes.width as i64),
@@ -410,7 +424,8 @@ impl Remat {
             partials.weighed.into(),
             partials.sums.into(),
         ];
-        let grid = [partials.splits, self.shape.widths.kv_heads, step.rows];
+        let blocks = self.shape.widths.kv_heads / self.shape.sizes().heads;
+        let grid = [partials.splits, blocks, step.rows];
         self.launch("remat", grid, self.shape.shared_bytes(), arguments)
     }
 
