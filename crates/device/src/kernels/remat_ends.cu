@@ -49,12 +49,18 @@ KERNEL(256) join(const u32* row_sequence, const float* weighed, const float* sum
     float results[GROUP];
     for (int query = 0; query < GROUP; query++) results[query] = 0.0f;
     if (mix) {
-      const u32* column = (const u32*)(mix + (long)in_kv * VALUE_WIDTH);
-      for (int i = lane; i < VALUE_WIDTH / 2; i += 32) {
-        u32 two = column[i];
+      const u16* column = mix + (long)in_kv * VALUE_WIDTH;
+      // One row of a head is all that a warp reads at once: so many pieces under way are what hides their delay.
+#pragma unroll 8
+      for (int i = 8 * lane; i < VALUE_WIDTH; i += 256) {
+        Sixteen eight = load16(column + i);
+        u32 pairs[4] = {eight.x, eight.y, eight.z, eight.w};
 #pragma unroll
         for (int query = 0; query < GROUP; query++)
-          results[query] += low_f16(two) * joined[query * VALUE_WIDTH + 2 * i] + high_f16(two) * joined[query * VALUE_WIDTH + 2 * i + 1];
+          for (int at = 0; at < 4; at++) {
+            const float* two = joined + query * VALUE_WIDTH + i + 2 * at;
+            results[query] += low_f16(pairs[at]) * two[0] + high_f16(pairs[at]) * two[1];
+          }
       }
     }
 #pragma unroll
