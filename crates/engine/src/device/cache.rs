@@ -236,13 +236,22 @@ impl DeviceCache {
     pub(crate) fn too_large(&self, tokens: usize) -> EngineError {
         EngineError::TooLong {
             tokens,
-            limit: self.memory.bytes() / (self.layout.bytes(PAGE_TOKENS) / PAGE_TOKENS).max(1),
+            limit: self.most_tokens(),
             mend: format!(
                 "the device has {} MB for caches; ask for a shorter text, or a cache policy of fewer bits than {}",
                 self.memory.bytes() >> 20,
                 self.layout.policy
             ),
         }
+    }
+
+    /// Tokens of the longest text that fits alone.
+    fn most_tokens(&self) -> usize {
+        let (open, accumulator) = self.layout.others();
+        let left = self.memory.bytes().saturating_sub(2 * open);
+        let pages = left / (self.layout.page_bytes + accumulator).max(1);
+        let most = self.memory.pages.most_pages(self.layout.page_bytes);
+        pages.min(most) * PAGE_TOKENS
     }
 
     fn owns_last(&self) -> bool {

@@ -273,14 +273,16 @@ impl DeviceModel {
             None => free.saturating_sub(SPARE_BYTES.min(free / 8)),
         };
         let full = PageLayout::full(shape_of(&config));
-        // A slab holds some pages of the largest policy.
-        let slab = (bytes / MOST_SLABS).max(full.page_bytes);
-        if bytes < full.page_bytes {
+        // A slab holds a page of any policy; the largest are open ones, with what codes are made of beside keys and values.
+        let widest = config.hidden.max(config.kv_width());
+        let open = 2 * PAGE_TOKENS * (2 * config.kv_width() + widest) * config.layers;
+        let slab = (bytes / MOST_SLABS).max(open);
+        if bytes < slab {
             return Err(EngineError::Request(format!(
                 "{}: {} MB are left for caches, less than the {} MB of a page of {PAGE_TOKENS} tokens; use a smaller model",
                 device.name(),
                 bytes >> 20,
-                full.page_bytes >> 20
+                slab >> 20
             )));
         }
         let slabs = bytes / slab;
