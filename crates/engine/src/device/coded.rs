@@ -186,7 +186,7 @@ fn bits(bits: HostBits) -> Bits {
     }
 }
 
-fn kept(keep: Keep) -> (Kept, bool) {
+pub(super) fn kept(keep: Keep) -> (Kept, bool) {
     match keep {
         Keep::Pair { bits: of, latent } => {
             let bits = bits(of);

@@ -7,7 +7,10 @@
 mod cache;
 mod choice;
 mod coded;
+pub mod floors;
 mod lists;
+pub mod measure;
+mod open;
 mod shapes;
 mod step;
 mod weights;
@@ -23,12 +26,14 @@ use footnote_device::kernels::prompt::{Prompt, TileRows};
 use footnote_device::kernels::rebuild::Rebuild;
 use footnote_device::kernels::rows::{Parts, Rows};
 use footnote_device::kernels::{Half, HeadShape as DeviceHeads, PAGE_TOKENS, Sequence};
-use footnote_device::{Address, Buffer, Device, PagePool, Plan};
+use footnote_device::{Address, Buffer, PagePool, Plan};
 
 use coded::{CodedPolicy, CodedWork, LayerBases, LayerBasesOwned};
 
 pub use cache::{CacheMemory, DeviceCache, PageCounts, PageLayout};
 pub use choice::DeviceChoice;
+pub use footnote_device::{Device, DeviceError};
+pub use open::{HAS_CUDA, gpus, open};
 pub use shapes::{SHAPES, shape};
 pub use step::DeviceStep;
 
@@ -56,7 +61,8 @@ pub struct DeviceOptions {
     pub rows: usize,
     /// Sequences of one pass.
     pub sequences: usize,
-    /// Bytes for caches; by default all that is left.
+    /// Bytes for caches at most, and at most two thirds of what is left, so that another model finds room too; by default
+    /// all that is left.
     pub cache_bytes: Option<usize>,
 }
 
@@ -268,9 +274,10 @@ impl DeviceModel {
             .map(|layer| Layer::new(device, layer, &config, &makers, &mut work))
             .collect::<Result<Vec<_>, EngineError>>()?;
         let free = device.memory()?.free;
+        let left = free.saturating_sub(SPARE_BYTES.min(free / 8));
         let bytes = match options.cache_bytes {
-            Some(bytes) => bytes,
-            None => free.saturating_sub(SPARE_BYTES.min(free / 8)),
+            Some(most) => most.min(left / 3 * 2),
+            None => left,
         };
         let full = PageLayout::full(shape_of(&config));
         // A slab holds a page of any policy; the largest are open ones, with what codes are made of beside keys and values.

@@ -130,7 +130,7 @@ impl DeviceModel {
         Ok(logits)
     }
 
-    fn logit_ops(&self, work: &mut Work, count: usize) -> Vec<Op> {
+    pub(super) fn logit_ops(&self, work: &mut Work, count: usize) -> Vec<Op> {
         let hidden = self.config.hidden;
         let parts = work.normed.from(0, hidden);
         let split = self
@@ -142,7 +142,7 @@ impl DeviceModel {
     }
 
     /// Runs a pass; the asked rows, normed, are then in `outputs`. How many, or `None` where it was broken off.
-    fn read(
+    pub(super) fn read(
         &self,
         steps: &mut [DeviceStep<'_>],
         work: &mut Work,
