@@ -1,5 +1,5 @@
 //! Models on a device beside the same models on the processor. The device is the interpreter of launch plans, which runs
-//! the GPU's own kernels as C++.
+//! the GPU's own kernels as C++; with `FOOTNOTE_TEST_DEVICE=cuda:0` and the feature `cuda` it is that GPU.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
 
@@ -8,16 +8,27 @@ mod tiny;
 use std::path::Path;
 use std::sync::Arc;
 
+use footnote_device::Device;
 use footnote_device::emulator::Emulator;
 use footnote_engine::cache::{Cache, CachePolicy};
+use footnote_engine::device::open;
 use footnote_engine::kernels::Bits;
 use footnote_engine::{Decoder, LoadedModel, OnDevice, Origin, Outputs, Scratch, Step, greedy};
+
+fn test_device() -> Arc<dyn Device> {
+    match std::env::var("FOOTNOTE_TEST_DEVICE") {
+        Ok(name) => open(name.parse().unwrap())
+            .unwrap()
+            .expect("a GPU, not the processor"),
+        Err(_) => Arc::new(Emulator::new(4 << 30)),
+    }
+}
 
 /// The same file twice: on the processor, and on an interpreter with passes of `rows` tokens.
 fn both(path: &Path, rows: usize) -> (LoadedModel, LoadedModel) {
     let on = OnDevice {
         rows,
-        ..OnDevice::new(Arc::new(Emulator::new(4 << 30)))
+        ..OnDevice::new(test_device())
     };
     let on = OnDevice {
         cache_bytes: Some(256 << 20),

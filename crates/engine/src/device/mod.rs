@@ -279,7 +279,6 @@ impl DeviceModel {
             Some(most) => most.min(left / 3 * 2),
             None => left,
         };
-        let full = PageLayout::full(shape_of(&config));
         // A slab holds a page of any policy; the largest are open ones, with what codes are made of beside keys and values.
         let widest = config.hidden.max(config.kv_width());
         let open = 2 * PAGE_TOKENS * (2 * config.kv_width() + widest) * config.layers;
