@@ -23,8 +23,19 @@ impl CacheMemory {
         CacheMemory { pages, memory }
     }
 
-    fn address(&self, page: &Page) -> Address {
+    /// Where a page begins.
+    pub(super) fn address(&self, page: &Page) -> Address {
         self.memory.at(page.offset())
+    }
+
+    /// Takes a page of `bytes`, where there is room now.
+    pub(super) fn take(&self, bytes: usize) -> Option<Page> {
+        self.pages.take(bytes, 1).and_then(|mut pages| pages.pop())
+    }
+
+    /// Whether there can be a page of `bytes` at all.
+    pub(super) fn can_hold(&self, bytes: usize) -> bool {
+        self.pages.most_pages(bytes) > 0
     }
 
     /// Bytes of pages that are held.
@@ -192,8 +203,7 @@ impl DeviceCache {
         if let Some(page) = lock(&self.reserved).pop() {
             return Ok(page);
         }
-        let taken = self.memory.pages.take(self.layout.page_bytes, 1);
-        let page = taken.and_then(|mut pages| pages.pop());
+        let page = self.memory.take(self.layout.page_bytes);
         page.ok_or_else(|| {
             EngineError::Request(format!(
                 "the device's {} MB for caches are in use; ask for less at once, shorter texts or a smaller cache policy",

@@ -8,6 +8,7 @@ mod cache;
 mod choice;
 mod shapes;
 mod step;
+mod tapped;
 mod weights;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub use cache::{CacheMemory, DeviceCache, PageLayout};
 pub use choice::DeviceChoice;
 pub use shapes::{SHAPES, shape};
 pub use step::DeviceStep;
+pub(crate) use tapped::TappedEnd;
 
 use crate::EngineError;
 use crate::cache::{CachePolicy, CacheShape};
@@ -193,11 +195,7 @@ impl DeviceModel {
         half: Half,
         options: DeviceOptions,
     ) -> Result<DeviceModel, EngineError> {
-        let heads = DeviceHeads {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
+        let heads = heads_of(&config);
         let pairs = match config.rope_layout {
             RopeLayout::Interleaved => Pairs::Interleaved,
             RopeLayout::Halves => Pairs::Halves,
@@ -351,6 +349,14 @@ fn shape_of(config: &ModelConfig) -> CacheShape {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
         },
+    }
+}
+
+fn heads_of(config: &ModelConfig) -> DeviceHeads {
+    DeviceHeads {
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
     }
 }
 

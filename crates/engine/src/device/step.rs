@@ -43,9 +43,9 @@ pub(super) struct PlanKey {
 }
 
 /// Neighbouring rows of one kind: same origin, same layout of pages.
-struct Part {
+pub(super) struct Part {
     origin: Origin,
-    layout: Arc<PageLayout>,
+    pub(super) layout: Arc<PageLayout>,
     /// Rows of the pass.
     first_row: usize,
     rows: usize,
@@ -200,7 +200,7 @@ impl DeviceModel {
     }
 
     /// Writes down what changes from pass to pass: tokens, sequences, page tables, tiles.
-    fn lay_out(
+    pub(super) fn lay_out(
         &self,
         steps: &[DeviceStep<'_>],
         order: &[usize],
@@ -273,7 +273,7 @@ impl DeviceModel {
         })
     }
 
-    fn begin(&self, laid: &Laid, work: &Work) -> Vec<Op> {
+    pub(super) fn begin(&self, laid: &Laid, work: &Work) -> Vec<Op> {
         let (tokens, stream) = (work.tokens.address(), work.stream.address());
         vec![
             self.makers
@@ -309,42 +309,44 @@ impl DeviceModel {
     }
 
     fn layer(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
-        let config = &self.config;
-        let layer = &self.layers[index];
-        let (hidden, query) = (config.hidden, config.query_width());
-        let norm = |weight: Address| {
-            self.makers.rows.rms_norm(
-                work.stream.address(),
-                weight,
-                Address::NONE,
-                work.normed.from(0, hidden),
-                laid.rows,
-                hidden,
-                config.rms_epsilon,
-            )
-        };
-        ops.push(norm(layer.attention_norm.address()));
-        self.multiply(
-            &layer.project,
-            laid,
-            work,
-            &|row| work.normed.from(row, hidden),
-            ops,
-        );
+        self.project(index, laid, work, ops);
         for part in &laid.parts {
-            self.attention(index, layer, part, work, ops);
+            self.attention(index, &self.layers[index], part, work, ops);
         }
-        let attended = |row| work.attended.from(row, query);
+        self.finish(index, laid, work, ops);
+    }
+
+    /// The stream, normed by `weight`.
+    fn norm(&self, weight: Address, laid: &Laid, work: &Work) -> Op {
+        let hidden = self.config.hidden;
+        self.makers.rows.rms_norm(
+            work.stream.address(),
+            weight,
+            Address::NONE,
+            work.normed.from(0, hidden),
+            laid.rows,
+            hidden,
+            self.config.rms_epsilon,
+        )
+    }
+
+    /// A layer's queries, keys and values.
+    pub(super) fn project(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
+        let layer = &self.layers[index];
+        let normed = |row| work.normed.from(row, self.config.hidden);
+        ops.push(self.norm(layer.attention_norm.address(), laid, work));
+        self.multiply(&layer.project, laid, work, &normed, ops);
+    }
+
+    /// What of a layer comes after attention.
+    pub(super) fn finish(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
+        let layer = &self.layers[index];
+        let attended = |row| work.attended.from(row, self.config.query_width());
         self.multiply(&layer.attention_output, laid, work, &attended, ops);
-        ops.push(norm(layer.feed_forward_norm.address()));
-        self.multiply(
-            &layer.widen,
-            laid,
-            work,
-            &|row| work.normed.from(row, hidden),
-            ops,
-        );
-        let inner = config.feed_forward;
+        let normed = |row| work.normed.from(row, self.config.hidden);
+        ops.push(self.norm(layer.feed_forward_norm.address(), laid, work));
+        self.multiply(&layer.widen, laid, work, &normed, ops);
+        let inner = self.config.feed_forward;
         let gated = |row| work.gated.from(row, inner);
         ops.push(
             self.makers
@@ -354,31 +356,37 @@ impl DeviceModel {
         self.multiply(&layer.down, laid, work, &gated, ops);
     }
 
-    fn attention(&self, index: usize, layer: &Layer, part: &Part, work: &Work, ops: &mut Vec<Op>) {
+    /// A part's new queries, keys and values, and whose they are.
+    pub(super) fn appended(&self, layer: &Layer, part: &Part, work: &Work) -> append::New {
         let config = &self.config;
-        let (query, kv) = (config.query_width(), config.kv_width());
+        let width = config.query_width() + 2 * config.kv_width();
         let optional = |buffer: &Option<footnote_device::Buffer>| {
             buffer
                 .as_ref()
                 .map_or(Address::NONE, footnote_device::Buffer::address)
         };
-        let step = Step {
-            opens: Address::NONE,
-            sequences: work.sequences.at(part.first_sequence * Sequence::BYTES),
-            count: part.sequences,
-            row_sequence: work.row_sequence.at(4 * part.first_row),
-            rows: part.rows,
-        };
-        let queries = work.queries.at(2 * part.first_row * query);
-        let page_offset = part.layout.layer_offsets[index];
-        let new = append::New {
-            qkv: work.projected.at(4 * part.first_row * (query + 2 * kv)),
-            step,
+        append::New {
+            qkv: work.projected.at(4 * part.first_row * width),
+            step: Step {
+                opens: Address::NONE,
+                sequences: work.sequences.at(part.first_sequence * Sequence::BYTES),
+                count: part.sequences,
+                row_sequence: work.row_sequence.at(4 * part.first_row),
+                rows: part.rows,
+            },
             table: self.table.address(),
             query_weight: optional(&layer.query_norm),
             key_weight: optional(&layer.key_norm),
             epsilon: config.rms_epsilon,
-        };
+        }
+    }
+
+    fn attention(&self, index: usize, layer: &Layer, part: &Part, work: &Work, ops: &mut Vec<Op>) {
+        let query = self.config.query_width();
+        let new = self.appended(layer, part, work);
+        let step = new.step;
+        let queries = work.queries.at(2 * part.first_row * query);
+        let page_offset = part.layout.layer_offsets[index];
         let places = append::Places {
             page_offset: Some(page_offset),
             queries,
@@ -469,10 +477,10 @@ impl DeviceModel {
 }
 
 /// A pass, laid out.
-struct Laid {
+pub(super) struct Laid {
     rows: usize,
     /// Prompts' first.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// Asked rows in the steps' order: the first and how many.
     outputs: Vec<(usize, usize)>,
 }
