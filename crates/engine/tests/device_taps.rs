@@ -221,25 +221,33 @@ fn a_prompt_that_does_not_fit_is_refused() {
     let (_folder, path) = tiny_file("llama");
     let on = OnDevice {
         rows: 64,
-        // Two pages of both layers.
-        cache_bytes: Some(256 << 10),
+        // Three pages of both layers.
+        cache_bytes: Some(192 << 10),
         ..OnDevice::new(Arc::new(Emulator::new(1 << 30)))
     };
     let device = LoadedModel::open_on(&path, None, Some(&on)).unwrap();
     let decoder = &device.decoder;
     let shape = decoder.cache_shape();
-    let error = |count: u32| {
+    let error = |count: u32, window| {
         let tokens = tokens(count, 7);
-        let mut tap = Tap::new(pooled(0), shape.heads, shape.layers, tokens.len());
+        let config = TapConfig {
+            window,
+            ..pooled(0)
+        };
+        let mut tap = Tap::new(config, shape.heads, shape.layers, tokens.len());
         let error = decoder.tap(&tokens, &mut tap).unwrap_err().to_string();
         let memory = decoder.device().unwrap().memory();
         assert_eq!(memory.used_bytes(), 0, "{error}");
         error
     };
-    let long = error(400);
-    assert!(long.contains("shorter text"), "{long}");
-    let crowded = error(250);
-    assert!(crowded.contains("ask for less at once"), "{crowded}");
+    for (count, window, mend) in [
+        (400, 64, "give it a shorter text"),
+        (300, 64, "ask for less at once"),
+        (300, 200, "ask a shorter question"),
+    ] {
+        let error = error(count, window);
+        assert!(error.contains(mend), "{error}");
+    }
 }
 
 fn draft(model: LoadedModel, heads: bool) -> Draft {

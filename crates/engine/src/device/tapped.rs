@@ -15,7 +15,7 @@ use footnote_device::kernels::tap::{
     Chosen, Keys, Precision, Reduce as DeviceReduce, Scores, Scratch, Tap as TapKernels, Window,
     splits,
 };
-use footnote_device::kernels::{Half, Sequence, append};
+use footnote_device::kernels::{Half, PAGE_TOKENS, Sequence, append};
 use footnote_device::{Address, Op, Page, Plan, bytes_of};
 
 use super::{DeviceCache, DeviceModel, DeviceStep, PageLayout, Work, heads_of, shape_of};
@@ -46,6 +46,8 @@ struct Reader {
     rows: usize,
     /// By layer, where it is tapped: f16 `[rows][heads][head_dim]`, high parts and then low ones.
     queries: Vec<Option<Page>>,
+    /// Where scores are worked out, as large as any tap wants it.
+    desk: Page,
     split: Rows,
     prompt: Prompt,
 }
@@ -73,7 +75,11 @@ impl DeviceModel {
         for (layer, _) in taps().flat_map(|tap| tap.heads().iter()) {
             tapped[*layer] = true;
         }
-        let mut reader = self.reader(&tapped, first.unwrap_or(0)..last, band.is_some())?;
+        let heads = self.config.heads;
+        let desk = taps().map(|tap| Desk::sizes(heads, tap).iter().sum()).max();
+        let desk = self.piece(desk.unwrap_or(0))?;
+        let slots = first.unwrap_or(0)..last;
+        let mut reader = self.reader(&tapped, slots, desk, band.is_some())?;
         self.read_under(&mut reader, beginning, band)?;
         for end in ends {
             let tokens = beginning.len() + end.tokens.len();
@@ -93,6 +99,7 @@ impl DeviceModel {
         &self,
         tapped: &[bool],
         slots: Range<usize>,
+        desk: Page,
         banded: bool,
     ) -> Result<Reader, EngineError> {
         let shape = CacheShape {
@@ -108,7 +115,7 @@ impl DeviceModel {
         let mut queries = Vec::new();
         for tapped in tapped {
             queries.push(match *tapped && rows > 0 {
-                true => Some(self.piece(bytes, rows)?),
+                true => Some(self.piece(bytes)?),
                 false => None,
             });
         }
@@ -122,6 +129,7 @@ impl DeviceModel {
             first: slots.start,
             rows,
             queries,
+            desk,
             split: Rows::new(Half::F16),
             prompt: Prompt::new(heads_of(&self.config), height, self.half),
         })
@@ -132,7 +140,7 @@ impl DeviceModel {
         if cache.layout().pages(tokens) > cache.most() {
             return Err(EngineError::TooLong {
                 tokens,
-                limit: cache.most() * footnote_device::kernels::PAGE_TOKENS,
+                limit: cache.most() * PAGE_TOKENS,
                 mend: format!(
                     "{} has {} MB for keys of prompts; give it a shorter text, or the draft model more memory",
                     self.device.name(),
@@ -154,13 +162,13 @@ impl DeviceModel {
         ))
     }
 
-    /// A piece of the caches' memory for a window of `rows` queries.
-    fn piece(&self, bytes: usize, rows: usize) -> Result<Page, EngineError> {
-        let bytes = bytes.next_multiple_of(ALIGNMENT);
+    /// A piece of the caches' memory.
+    fn piece(&self, bytes: usize) -> Result<Page, EngineError> {
+        let bytes = bytes.max(1).next_multiple_of(ALIGNMENT);
         if !self.memory.can_hold(bytes) {
             return Err(EngineError::Request(format!(
-                "{}: {rows} queries of a window need {} MB in one piece, which the {} MB for caches do not have; ask with \
-                 a shorter question, or give caches more memory",
+                "{}: a window's queries and scores need {} MB in one piece, which the {} MB for caches are too small for; \
+                 ask a shorter question, or give caches more memory",
                 self.device.name(),
                 bytes.div_ceil(1 << 20),
                 self.memory.bytes() >> 20
@@ -327,33 +335,31 @@ impl DeviceModel {
                 page_offset: reader.cache.layout().layer_offsets[layer],
                 longest: tokens,
             };
-            for some in of_layer.chunks(desk.at_once) {
-                let chosen = Chosen {
-                    heads: desk.heads.plus(4 * row),
-                    count: some.len(),
-                };
-                let scores = match config.per_head {
-                    true => Scores::Apart {
-                        scores: desk.shares,
-                        places: Address::NONE,
-                        stride: tokens,
-                    },
-                    false => Scores::Pooled {
-                        scores: desk.pooled,
-                        shares: desk.shares,
-                        stride: tokens,
-                    },
-                };
-                ops.extend(kernels.score(&window, chosen, &keys, &desk.scratch, scores));
-                if config.per_head {
-                    self.device.run(&Plan::once(std::mem::take(&mut ops)))?;
-                    let scores = self.floats(desk.shares, some.len() * tokens)?;
-                    for (at, scores) in scores.chunks_exact(tokens).enumerate() {
-                        tap.put(row + at, scores);
-                    }
+            let chosen = Chosen {
+                heads: desk.heads.plus(4 * row),
+                count: of_layer.len(),
+            };
+            let scores = match config.per_head {
+                true => Scores::Apart {
+                    scores: desk.shares,
+                    places: Address::NONE,
+                    stride: tokens,
+                },
+                false => Scores::Pooled {
+                    scores: desk.pooled,
+                    shares: desk.shares,
+                    stride: tokens,
+                },
+            };
+            ops.extend(kernels.score(&window, chosen, &keys, &desk.scratch, scores));
+            if config.per_head {
+                self.device.run(&Plan::once(std::mem::take(&mut ops)))?;
+                let scores = self.floats(desk.shares, of_layer.len() * tokens)?;
+                for (at, scores) in scores.chunks_exact(tokens).enumerate() {
+                    tap.put(row + at, scores);
                 }
-                row += some.len();
             }
+            row += of_layer.len();
         }
         if !config.per_head {
             self.device.run(&Plan::once(ops))?;
@@ -384,68 +390,59 @@ impl Reader {
     }
 }
 
-/// A piece of memory in which a tap's scores are worked out.
+/// Where a tap's scores are worked out.
 struct Desk {
-    _page: Page,
     sequence: Address,
     heads: Address,
     scratch: Scratch,
-    /// f32 `[at_once][tokens]`.
+    /// f32 `[heads][tokens]`, of one layer.
     shares: Address,
     /// f32 `[tokens]`.
     pooled: Address,
-    /// Heads of one launch.
-    at_once: usize,
 }
 
 impl Desk {
-    fn new(model: &DeviceModel, reader: &Reader, tap: &Tap) -> Result<Desk, EngineError> {
+    /// Bytes of its parts: the sequence, its page table, the heads, extents, norms, shares, and what is pooled of them.
+    fn sizes(heads: usize, tap: &Tap) -> [usize; 7] {
         let (tokens, window) = (tap.tokens(), tap.config().window);
-        let heads: Vec<u32> = tap.heads().iter().map(|(_, head)| *head as u32).collect();
-        let table: Vec<u64> = reader.cache.addresses().collect();
-        let sizes = |at_once: usize| {
-            [
-                Sequence::BYTES,
-                8 * table.len(),
-                4 * heads.len(),
-                // Extents, norms, shares, and what is pooled of them.
-                8 * at_once * window * splits(tokens),
-                4 * at_once * window,
-                4 * at_once * tokens,
-                4 * tokens,
-            ]
-            .map(|bytes| bytes.next_multiple_of(ALIGNMENT))
-        };
-        let total = |at_once| sizes(at_once).iter().sum::<usize>();
-        // As many heads together as a piece has room for.
-        let mut at_once = model.config.heads.min(heads.len());
-        while at_once > 1 && !model.memory.can_hold(total(at_once)) {
-            at_once = at_once.div_ceil(2);
-        }
-        let page = model.piece(total(at_once), window)?;
-        let mut next = model.memory.address(&page);
-        let [sequence, pages, list, extents, norms, shares, pooled] = sizes(at_once).map(|bytes| {
-            let at = next;
-            next = next.plus(bytes);
-            at
-        });
+        let at_once = heads.min(tap.heads().len());
+        [
+            Sequence::BYTES,
+            8 * tokens.div_ceil(PAGE_TOKENS),
+            4 * tap.heads().len(),
+            8 * at_once * window * splits(tokens),
+            4 * at_once * window,
+            4 * at_once * tokens,
+            4 * tokens,
+        ]
+        .map(|bytes| bytes.next_multiple_of(ALIGNMENT))
+    }
+
+    fn new(model: &DeviceModel, reader: &Reader, tap: &Tap) -> Result<Desk, EngineError> {
+        let mut next = model.memory.address(&reader.desk);
+        let [sequence, pages, list, extents, norms, shares, pooled] =
+            Desk::sizes(model.config.heads, tap).map(|bytes| {
+                let at = next;
+                next = next.plus(bytes);
+                at
+            });
         let words = Sequence {
             pages,
-            rows: tokens as u32,
+            rows: tap.tokens() as u32,
             ..Sequence::default()
         }
         .words();
+        let table: Vec<u64> = reader.cache.addresses().collect();
+        let heads: Vec<u32> = tap.heads().iter().map(|(_, head)| *head as u32).collect();
         model.device.upload(sequence, bytes_of(&words))?;
         model.device.upload(pages, bytes_of(&table))?;
         model.device.upload(list, bytes_of(&heads))?;
         Ok(Desk {
-            _page: page,
             sequence,
             heads: list,
             scratch: Scratch { extents, norms },
             shares,
             pooled,
-            at_once,
         })
     }
 }
