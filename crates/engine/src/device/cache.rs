@@ -25,8 +25,18 @@ impl CacheMemory {
         CacheMemory { pages, memory }
     }
 
-    fn address(&self, page: &Page) -> Address {
+    pub(super) fn address(&self, page: &Page) -> Address {
         self.memory.at(page.offset())
+    }
+
+    /// Takes a page, if there is one of `bytes`.
+    pub(super) fn take(&self, bytes: usize) -> Option<Page> {
+        self.pages.take(bytes, 1)?.pop()
+    }
+
+    /// Whether a page of `bytes` can be had at all.
+    pub(super) fn can_hold(&self, bytes: usize) -> bool {
+        self.pages.most_pages(bytes) > 0
     }
 
     /// Bytes of pages that are held.
@@ -332,9 +342,7 @@ impl DeviceCache {
         if let Some(page) = reserved {
             return Ok(page);
         }
-        let taken = self.memory.pages.take(bytes, 1);
-        let page = taken.and_then(|mut pages| pages.pop());
-        page.ok_or_else(|| {
+        self.memory.take(bytes).ok_or_else(|| {
             EngineError::Request(format!(
                 "the device's {} MB for caches are in use; ask for less at once, shorter texts or a smaller cache policy",
                 self.memory.bytes() >> 20

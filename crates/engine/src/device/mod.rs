@@ -13,6 +13,7 @@ pub mod measure;
 mod open;
 mod shapes;
 mod step;
+mod tapped;
 mod weights;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub use footnote_device::{Device, DeviceError};
 pub use open::{HAS_CUDA, gpus, open};
 pub use shapes::{SHAPES, shape};
 pub use step::DeviceStep;
+pub(crate) use tapped::TappedEnd;
 
 use crate::EngineError;
 use crate::cache::{CachePolicy, CacheShape, Keep, Plan as HostPlan, Window, keeps};
@@ -210,11 +212,7 @@ impl DeviceModel {
         half: Half,
         options: DeviceOptions,
     ) -> Result<DeviceModel, EngineError> {
-        let heads = DeviceHeads {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
+        let heads = heads_of(&config);
         let pairs = match config.rope_layout {
             RopeLayout::Interleaved => Pairs::Interleaved,
             RopeLayout::Halves => Pairs::Halves,
@@ -423,6 +421,14 @@ fn shape_of(config: &ModelConfig) -> CacheShape {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
         },
+    }
+}
+
+fn heads_of(config: &ModelConfig) -> DeviceHeads {
+    DeviceHeads {
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
     }
 }
 

@@ -55,6 +55,17 @@ pub(super) struct Part {
     pub(super) kind: Kind,
 }
 
+impl Part {
+    /// Its sequences and rows.
+    fn step(&self) -> Step {
+        match &self.kind {
+            Kind::Written { step, .. } | Kind::Prompt { step, .. } => *step,
+            Kind::Rows(lists) => lists.step,
+            Kind::Body(lists) => lists.step,
+        }
+    }
+}
+
 /// How rows are attended.
 pub(super) enum Kind {
     /// Written tokens on full caches.
@@ -223,7 +234,7 @@ impl DeviceModel {
     }
 
     /// Writes down what changes from pass to pass: tokens, sequences, page tables, tiles.
-    fn lay_out(
+    pub(super) fn lay_out(
         &self,
         steps: &[DeviceStep<'_>],
         order: &[usize],
@@ -280,7 +291,7 @@ impl DeviceModel {
         })
     }
 
-    fn begin(&self, laid: &Laid, work: &Work) -> Vec<Op> {
+    pub(super) fn begin(&self, laid: &Laid, work: &Work) -> Vec<Op> {
         let (tokens, stream) = (work.tokens.address(), work.stream.address());
         vec![
             self.makers
@@ -316,53 +327,57 @@ impl DeviceModel {
     }
 
     fn layer(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
-        let config = &self.config;
+        self.project(index, laid, work, ops);
+        for part in &laid.parts {
+            self.attention(index, part, work, ops);
+        }
+        self.finish(index, laid, work, ops);
+    }
+
+    /// The stream, normed by `weight`, as floats too unless that is none.
+    fn norm(&self, weight: Address, floats: Address, laid: &Laid, work: &Work) -> Op {
+        let hidden = self.config.hidden;
+        self.makers.rows.rms_norm(
+            work.stream.address(),
+            weight,
+            floats,
+            work.normed.from(0, hidden),
+            laid.rows,
+            hidden,
+            self.config.rms_epsilon,
+        )
+    }
+
+    /// A layer's queries, keys and values.
+    pub(super) fn project(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
         let layer = &self.layers[index];
-        let (hidden, query) = (config.hidden, config.query_width());
-        let norm = |weight: Address, floats: Address| {
-            self.makers.rows.rms_norm(
-                work.stream.address(),
-                weight,
-                floats,
-                work.normed.from(0, hidden),
-                laid.rows,
-                hidden,
-                config.rms_epsilon,
-            )
-        };
+        let normed = |row| work.normed.from(row, self.config.hidden);
         // What caches of inputs keep.
         let keeps = laid.parts.iter().any(|part| part.layout.coded.is_some());
         let floats = match keeps {
             true => work.coded.normed.address(),
             false => Address::NONE,
         };
-        ops.push(norm(layer.attention_norm.address(), floats));
-        self.multiply(
-            &layer.project,
-            laid,
-            work,
-            &|row| work.normed.from(row, hidden),
-            ops,
-        );
-        for part in &laid.parts {
-            self.attention(index, part, work, ops);
-        }
-        let attended = |row| work.attended.from(row, query);
+        ops.push(self.norm(layer.attention_norm.address(), floats, laid, work));
+        self.multiply(&layer.project, laid, work, &normed, ops);
+    }
+
+    /// What of a layer comes after attention.
+    pub(super) fn finish(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
+        let layer = &self.layers[index];
+        let attended = |row| work.attended.from(row, self.config.query_width());
         self.multiply(&layer.attention_output, laid, work, &attended, ops);
-        ops.push(norm(layer.feed_forward_norm.address(), Address::NONE));
-        self.multiply(
-            &layer.widen,
-            laid,
-            work,
-            &|row| work.normed.from(row, hidden),
-            ops,
-        );
-        let inner = config.feed_forward;
+        let normed = |row| work.normed.from(row, self.config.hidden);
+        let weight = layer.feed_forward_norm.address();
+        ops.push(self.norm(weight, Address::NONE, laid, work));
+        self.multiply(&layer.widen, laid, work, &normed, ops);
+        let inner = self.config.feed_forward;
         let gated = |row| work.gated.from(row, inner);
+        let widened = work.widened.address();
         ops.push(
             self.makers
                 .rows
-                .silu_mul(work.widened.address(), gated(0), laid.rows, inner),
+                .silu_mul(widened, gated(0), laid.rows, inner),
         );
         self.multiply(&layer.down, laid, work, &gated, ops);
     }
@@ -375,10 +390,10 @@ impl DeviceModel {
         let coded = part.layout.coded.as_ref().map(|coded| &coded.layers[index]);
         match (&part.kind, coded) {
             (Kind::Rows(lists), Some(layer)) => {
-                self.coded_rows(index, layer, part.first_row, lists, work, ops);
+                self.coded_rows(index, layer, part, lists, work, ops);
             }
             (Kind::Body(lists), Some(layer)) => {
-                self.coded_body(index, layer, part.first_row, lists, work, ops);
+                self.coded_body(index, layer, part, lists, work, ops);
             }
             (
                 Kind::Written {
@@ -389,7 +404,7 @@ impl DeviceModel {
                 _,
             ) => {
                 let page_offset = part.layout.layer_offsets[index];
-                ops.push(self.append_full(index, part, step, work));
+                ops.push(self.append_full(index, part, work));
                 let scratch = attend::Splits {
                     extents: work.extents.address(),
                     partial: work.partials.address(),
@@ -412,7 +427,7 @@ impl DeviceModel {
                 },
                 _,
             ) => {
-                ops.push(self.append_full(index, part, step, work));
+                ops.push(self.append_full(index, part, work));
                 let source = prompt::Source {
                     queries,
                     sequences: step.sequences,
@@ -430,27 +445,32 @@ impl DeviceModel {
         }
     }
 
-    /// Norms and rotates a part's rows and writes them to pages of a full cache.
-    fn append_full(&self, index: usize, part: &Part, step: &Step, work: &Work) -> Op {
+    /// A part's new queries, keys and values, and whose they are.
+    pub(super) fn appended(&self, index: usize, part: &Part, work: &Work) -> append::New {
         let config = &self.config;
         let layer = &self.layers[index];
-        let query = config.query_width();
-        let width = query + 2 * config.kv_width();
+        let width = config.query_width() + 2 * config.kv_width();
         let optional =
             |buffer: &Option<Buffer>| buffer.as_ref().map_or(Address::NONE, Buffer::address);
-        let new = append::New {
+        append::New {
             qkv: work.projected.at(4 * part.first_row * width),
-            step: *step,
+            step: part.step(),
             table: self.table.address(),
             query_weight: optional(&layer.query_norm),
             key_weight: optional(&layer.key_norm),
             epsilon: config.rms_epsilon,
-        };
+        }
+    }
+
+    /// Norms and rotates a part's rows and writes them to pages of a full cache.
+    fn append_full(&self, index: usize, part: &Part, work: &Work) -> Op {
+        let query = self.config.query_width();
         let places = append::Places {
             page_offset: Some(part.layout.layer_offsets[index]),
             queries: work.queries.at(2 * part.first_row * query),
             ..append::Places::default()
         };
+        let new = self.appended(index, part, work);
         self.makers.append.append(&new, &places)
     }
 
@@ -518,11 +538,11 @@ impl DeviceModel {
 }
 
 /// A pass, laid out.
-struct Laid {
+pub(super) struct Laid {
     rows: usize,
     /// Rows of prompts, which come first.
     prompts: usize,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// Asked rows in the steps' order: the first and how many.
     outputs: Vec<(usize, usize)>,
 }
