@@ -2,6 +2,7 @@
 //!
 //! Only shapes and texts; what a command does is in `commands`.
 
+mod bench;
 mod eval;
 mod export;
 mod serve;
@@ -14,7 +15,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use footnote_engine::Target;
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::compress::{CompressionPolicy, Positions};
+use footnote_engine::device::DeviceChoice;
 
+pub use bench::{BenchArgs, PairName, Part};
 pub use eval::{ConvertArgs, EvalCommand, FormName, ReportArgs, RunArgs, ScoreArgs, TaskName};
 pub use export::{ExportArgs, ExportCheckArgs, ExportCommand, FormatName, SplitByName};
 pub use serve::{
@@ -61,6 +64,14 @@ pub struct Global {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub offline: bool,
+    /// Where local models run: auto takes the first GPU where this build and machine have one [default: auto]
+    #[arg(
+        long,
+        global = true,
+        env = "FOOTNOTE_DEVICE",
+        value_name = "auto|cpu|cuda:N"
+    )]
+    pub device: Option<DeviceChoice>,
     /// No progress bars and no step lines on standard error
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -289,11 +300,13 @@ pub enum EngineCommand {
         footnote engine compress --draft qwen2.5-coder-0.5b --compress specpc:1024 --prompt-file long.txt > short.txt\n\n\
         What stays are whole words; [\u{2026}] stands where something was left out. With --json also where each stretch stands in the file.")]
     Compress(CompressArgs),
-    /// Measure prefill and decode speed
-    #[command(
-        after_help = "Example:\n  footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json"
-    )]
-    Bench(BenchArgs),
+    /// Measure prefill and decode speed, of a model or of a large model's shape with made-up weights
+    #[command(after_help = "Examples:\n  \
+        footnote engine bench --model smollm2-135m --prompt-tokens 1024 --gen-tokens 64 --json\n  \
+        footnote engine bench --device cuda:0 --synthetic llama-3.1-8b --batch 1,8,32 --contexts 1024,8192,32768\n  \
+        footnote engine bench --device cuda:0 --pair qwen2.5-0.5b,qwen2.5-14b --prompts 8192,32768\n  \
+        footnote engine bench --synthetic llama-2-7b --floors")]
+    Bench(Box<BenchArgs>),
     /// Score a text under a cache policy beside the full cache
     #[command(after_help = "Examples:\n  \
         footnote engine perplexity --model qwen2.5-coder-0.5b --text pages.jsonl.zst --cache xquant4 --json\n  \
@@ -516,40 +529,6 @@ pub enum ModeName {
     Prefill,
     /// Token by token through the window of recent tokens
     Decode,
-}
-
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// Catalogue name, or path of a GGUF file or of a safetensors folder
-    #[arg(long)]
-    pub model: String,
-    /// Length of the prompt
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=131_072))]
-    pub prompt_tokens: u32,
-    /// How many tokens to write
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=8192))]
-    pub gen_tokens: u32,
-    /// How many requests at once, each with a prompt of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub requests: u32,
-    /// Where to run
-    #[arg(long, value_enum, default_value_t = DeviceName::Auto)]
-    pub device: DeviceName,
-    /// How the context is kept: full, kv8|4|3|2, xquant8|4|3|2, xquant-cl4|3|2, or auto
-    #[arg(long, default_value = "full", value_name = "POLICY")]
-    pub cache: CacheChoice,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Devices of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
-    /// The best there is: in this build the CPU
-    Auto,
-    /// The CPU
-    Cpu,
 }
 
 #[derive(Debug, Args)]

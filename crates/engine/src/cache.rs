@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use full::FullCache;
+pub(crate) use plan::{Keep, keeps};
 pub use plan::{Plan, PlanParts, Window};
 pub use policy::{CacheChoice, CachePolicy, Chosen, POLICIES};
 pub use quantised::QuantisedCache;

@@ -218,10 +218,11 @@ impl Decoder {
         window: Window,
     ) -> Result<CachePlan, EngineError> {
         if let Some(device) = &self.device {
-            return Ok(CachePlan::Device(
-                Arc::clone(device.memory()),
-                device.layout(policy)?,
-            ));
+            let layout = match self.plan(policy, window)? {
+                None => device.layout(policy)?,
+                Some(plan) => device.layout_of(&plan)?,
+            };
+            return Ok(CachePlan::Device(Arc::clone(device.memory()), layout));
         }
         Ok(match self.plan(policy, window)? {
             None => CachePlan::Full(self.cache_shape()),

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use footnote_engine::catalogue::{self, CatalogueEntry};
+use footnote_engine::device;
 use footnote_index::{Corpus, IndexError};
 use serde::Serialize;
 
@@ -59,6 +60,7 @@ pub fn run(flag: &JsonFlag, context: &Context) -> anyhow::Result<Outcome> {
     }
     checks.push(corpus(context));
     checks.push(Check::good("processor", processor()));
+    checks.extend(gpus());
 
     if flag.json {
         output.json(&checks)?;
@@ -175,6 +177,26 @@ fn corpus(context: &Context) -> Check {
                 context.home.corpus().display()
             ),
         ),
+    }
+}
+
+/// GPUs are no must: a build without them misses nothing, a build with them misses what keeps them from being used.
+fn gpus() -> Vec<Check> {
+    const WHAT: &str = "gpu";
+    if !device::HAS_CUDA {
+        let found = "not used: this build has no CUDA (`cargo build --release --features cuda`)";
+        return vec![Check::good(WHAT, found.to_owned())];
+    }
+    let mend = "install what is missing, or leave it with --device cpu";
+    match device::gpus() {
+        Ok(gpus) => gpus
+            .into_iter()
+            .map(|gpu| match gpu {
+                Ok(name) => Check::good(WHAT, name),
+                Err(error) => Check::bad(WHAT, error.to_string(), mend),
+            })
+            .collect(),
+        Err(error) => vec![Check::bad(WHAT, error.to_string(), mend)],
     }
 }
 

@@ -1,30 +1,34 @@
 //! `engine generate|compress|bench|perplexity|needle|heads`: the language model by itself.
 
+mod bench;
 mod compress;
 mod heads;
 mod needle;
 mod perplexity;
+mod shapes;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context as _;
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::compress::{Draft, EvidenceHeads};
 use footnote_engine::{
     Contrast, GenerateEvent, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel,
-    LocalOptions, Message, Prompt, Role, Sampling, Weak, catalogue,
+    Message, OnDevice, Prompt, Role, Sampling, Weak, catalogue,
 };
 use serde_json::{Value, json};
 
-use crate::args::{BenchArgs, EngineCommand, GenerateArgs};
+use crate::args::{EngineCommand, GenerateArgs};
 use crate::commands::{Context, Usage};
 use crate::output::Outcome;
 use crate::setup;
 
 /// The share of the likeliest token's probability below which a contrast writes no token, as its papers have it.
 const PLAUSIBLE: f32 = 0.1;
+
+/// Caches that a draft holds at once, at most: what it reads, and a copy.
+const DRAFT_CONTEXTS: usize = 2;
 
 /// The largest prompt file that is read.
 const PROMPT_BYTES_MAX: u64 = 16 << 20;
@@ -33,7 +37,7 @@ pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome
     match command {
         EngineCommand::Generate(args) => generate(args, context),
         EngineCommand::Compress(args) => compress::run(args, context),
-        EngineCommand::Bench(args) => bench(args, context),
+        EngineCommand::Bench(args) => bench::run(args, context),
         EngineCommand::Perplexity(args) => perplexity::run(args, context),
         EngineCommand::Needle(args) => needle::run(args, context),
         EngineCommand::Heads(args) => heads::run(args, context),
@@ -43,7 +47,13 @@ pub fn run(command: &EngineCommand, context: &Context) -> anyhow::Result<Outcome
 /// Loads a model by catalogue name or path.
 pub fn open(name: &str, context: &Context) -> anyhow::Result<Arc<LocalModel>> {
     let path = catalogue::resolve(name, &context.home.models())?;
-    Ok(Arc::new(LocalModel::open(&path, LocalOptions::default())?))
+    Ok(Arc::new(LocalModel::open(&path, context.local_options())?))
+}
+
+/// Loads a model's parts for a tool that holds up to `contexts` caches.
+fn loaded(path: &Path, contexts: usize, context: &Context) -> anyhow::Result<LoadedModel> {
+    let on = OnDevice::of(context.device(), contexts)?;
+    Ok(LoadedModel::open_on(path, None, on.as_ref())?)
 }
 
 /// The weaker reading that is asked for.
@@ -92,7 +102,7 @@ pub fn draft(name: &str, heads: Option<&Path>, context: &Context) -> anyhow::Res
         None => known_heads(&path),
         Some(path) => Some(heads_of(path)?),
     };
-    Ok(Draft::new(LoadedModel::open(&path, None)?, heads)?)
+    Ok(Draft::new(loaded(&path, DRAFT_CONTEXTS, context)?, heads)?)
 }
 
 fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
@@ -150,7 +160,7 @@ fn generate(args: &GenerateArgs, context: &Context) -> anyhow::Result<Outcome> {
         return write(&model, request, &Value::Null, args.json, context);
     }
     let path = catalogue::resolve(&args.model, &context.home.models())?;
-    let mut model = LocalModel::open(&path, LocalOptions::default())?;
+    let mut model = LocalModel::open(&path, context.local_options())?;
     if let Some(draft) = draft {
         model = model.with_draft(draft)?;
     }
@@ -207,76 +217,6 @@ fn write(
                 ));
             }
         }
-    }
-    Ok(Outcome::Done)
-}
-
-/// Speed of requests on an otherwise idle model: prompts of exactly `prompt_tokens` arbitrary tokens,
-/// no two with the same start, then `gen_tokens` greedy ones, whatever they are.
-fn bench(args: &BenchArgs, context: &Context) -> anyhow::Result<Outcome> {
-    let path = catalogue::resolve(&args.model, &context.home.models())?;
-    let options = LocalOptions {
-        running: args.requests as usize,
-        queue: args.requests as usize,
-        ..LocalOptions::default()
-    };
-    let model = LocalModel::open(&path, options)?;
-    let cache = model.chosen_cache(Some(args.cache));
-    let started = Instant::now();
-    let running = (0..args.requests)
-        .map(|request| {
-            // Ids that every vocabulary has and that are no control tokens in any of the families.
-            let tokens: Vec<u32> = (0..args.prompt_tokens)
-                .map(|i| 1000 + (i + 31 * request).wrapping_mul(7919) % 20_000)
-                .collect();
-            let mut request =
-                GenerateRequest::new(Prompt::Tokens(tokens), args.gen_tokens as usize);
-            request.cache = Some(args.cache);
-            model.generate(request)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let usages = running
-        .into_iter()
-        .map(|generation| generation.complete().map(|completion| completion.usage))
-        .collect::<Result<Vec<_>, _>>()?;
-    let wall_s = started.elapsed().as_secs_f64();
-    let count = usages.len() as f64;
-    let sum = |part: fn(&footnote_engine::Usage) -> f64| usages.iter().map(part).sum::<f64>();
-    let mean = |part: fn(&footnote_engine::Usage) -> f64| sum(part) / count;
-    let written = sum(|usage| usage.tokens_out as f64);
-    let report = json!({
-        "model": args.model,
-        "device": "cpu",
-        "requests": args.requests,
-        "prompt_tokens": mean(|usage| usage.tokens_in as f64),
-        "gen_tokens": mean(|usage| usage.tokens_out as f64),
-        "prefill_tok_s": mean(|usage| usage.prefill_tok_s),
-        "decode_tok_s": mean(|usage| usage.decode_tok_s),
-        "total_tok_s": written / wall_s,
-        "ttft_ms": mean(|usage| usage.ttft_ms),
-        "wall_ms": wall_s * 1e3,
-        "peak_rss_bytes": peak_rss_bytes(),
-        "cache": {
-            "policy": cache.policy.to_string(),
-            "bytes": sum(|usage| usage.cache_bytes as f64),
-            "bytes_full": sum(|usage| usage.cache_bytes_full as f64),
-        },
-    });
-    if args.json {
-        context.output.json(&report)?;
-    } else {
-        context.output.line(&format!(
-            "{}: {} requests at once, each of {} tokens read at {:.1} a second and {} written at {:.2} a second, \
-             first after {:.0} ms; {:.1} written a second in all",
-            args.model,
-            args.requests,
-            args.prompt_tokens,
-            mean(|usage| usage.prefill_tok_s),
-            args.gen_tokens,
-            mean(|usage| usage.decode_tok_s),
-            mean(|usage| usage.ttft_ms),
-            written / wall_s
-        ))?;
     }
     Ok(Outcome::Done)
 }

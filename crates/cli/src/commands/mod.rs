@@ -18,6 +18,9 @@ mod train;
 
 use std::fmt;
 
+use footnote_engine::LocalOptions;
+use footnote_engine::device::DeviceChoice;
+
 use crate::args::{Cli, Command, RankCommand, TrainCommand};
 use crate::home::Home;
 use crate::output::{Outcome, Output};
@@ -29,8 +32,25 @@ pub struct Context {
     pub home: Home,
     /// Whether the network is forbidden.
     pub offline: bool,
+    /// Where local models run, where it was said.
+    pub device: Option<DeviceChoice>,
     /// Where things are said.
     pub output: Output,
+}
+
+impl Context {
+    /// Where local models run.
+    pub fn device(&self) -> DeviceChoice {
+        self.device.unwrap_or_default()
+    }
+
+    /// How a local model runs where a command has no wishes of its own.
+    pub fn local_options(&self) -> LocalOptions {
+        LocalOptions {
+            device: self.device(),
+            ..LocalOptions::default()
+        }
+    }
 }
 
 /// Wrong usage that clap could not see; exit code 2.
@@ -50,6 +70,7 @@ pub fn run(cli: Cli, output: &Output) -> anyhow::Result<Outcome> {
     let context = Context {
         home: Home::new(cli.global.home)?,
         offline: cli.global.offline,
+        device: cli.global.device,
         output: output.clone(),
     };
     match cli.command {

@@ -346,3 +346,78 @@ fn heads_that_keep_evidence_are_found_and_used() {
     write[9] = "nothing";
     footnote.run(&write).code(2).says("identity, zero, sink");
 }
+
+/// A GPU that cannot be used is an error before anything is loaded, never the processor in silence; `auto` is the processor
+/// where there is none.
+#[test]
+fn a_device_that_is_not_there_is_named() {
+    let footnote = Footnote::new();
+    let file = text(&footnote.write("model.gguf", b"GGUF"));
+    let generate = ["engine", "generate", "--prompt", "x", "--model", &file];
+    let on = |device: &str| footnote.run(&[&generate[..], &["--device", device]].concat());
+    let run = on("cuda:99").code(1).says("cuda:99 cannot be used");
+    if cfg!(not(feature = "cuda")) {
+        run.says("--features cuda").says("--device cpu");
+    }
+    on("cpu").code(1).says("model.gguf");
+    for wrong in ["gpu", "cuda:", "CPU"] {
+        on(wrong).code(2).says("auto, cpu, cuda:0");
+    }
+    let ask = footnote
+        .command()
+        .env("FOOTNOTE_DEVICE", "cuda:99")
+        .args(["engine", "perplexity", "--model", &file, "--text", &file])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ask.stderr);
+    assert!(said.contains("cuda:99 cannot be used"), "{said}");
+    let shape = ["engine", "bench", "--synthetic", "llama-2-7b"];
+    let shaped = |more: &[&str]| footnote.run(&[&shape[..], more].concat());
+    shaped(&["--device", "cuda:99"])
+        .code(1)
+        .says("cuda:99 cannot be used");
+    shaped(&["--device", "cpu"]).code(1).says("--floors");
+    shaped(&["--model", &file])
+        .code(2)
+        .says("cannot be used with");
+    footnote
+        .run(&["engine", "bench"])
+        .code(2)
+        .says("--synthetic");
+    footnote
+        .run(&["engine", "bench", "--synthetic", "llama-9"])
+        .code(2)
+        .says("llama-3.1-8b");
+    footnote
+        .run(&["engine", "bench", "--pair", "qwen2.5-0.5b"])
+        .code(2)
+        .says("DRAFT,TARGET");
+}
+
+#[test]
+fn floors_of_a_shape_need_no_device() {
+    let footnote = Footnote::new();
+    let shape = ["engine", "bench", "--synthetic", "llama-3.1-8b", "--floors"];
+    let few = [
+        "--batch",
+        "1",
+        "--contexts",
+        "8192",
+        "--caches",
+        "full,xquant4",
+    ];
+    let json = footnote
+        .run(&[&shape[..], &few, &["--json"]].concat())
+        .code(0)
+        .json();
+    let cells = json["decode"].as_array().unwrap();
+    assert_eq!(cells.len(), 2, "{json}");
+    assert!(
+        (cells[0]["floor_ms"].as_f64().unwrap() - 5.36).abs() < 0.05,
+        "{json}"
+    );
+    let bytes = |cell: &serde_json::Value| cell["cache_bytes"].as_f64().unwrap();
+    assert!(bytes(&cells[0]) > 3.5 * bytes(&cells[1]), "{json}");
+    let lines = footnote.run(&[&shape[..], &few].concat()).code(0).out();
+    assert!(lines.contains("computed, not measured"), "{lines}");
+}

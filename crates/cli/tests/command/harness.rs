@@ -36,6 +36,7 @@ impl Footnote {
             .env("FOOTNOTE_HOME", self.path("home"))
             .env("FOOTNOTE_OFFLINE", "1")
             .env_remove("FOOTNOTE_MODEL")
+            .env_remove("FOOTNOTE_DEVICE")
             .stdin(Stdio::null());
         command
     }

@@ -29,7 +29,7 @@ pub enum Window {
 
 /// What is kept of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum Keep {
     /// Keys per channel, values per token; as they are, or as latents.
     Pair { bits: Bits, latent: bool },
     /// The normed input per token. `base` starts the accumulator.
@@ -38,18 +38,61 @@ pub(super) enum Keep {
     Delta { bits: Bits, joint: bool },
 }
 
+/// What a policy keeps of each layer; nothing where it is full.
+pub(crate) fn keeps(policy: CachePolicy, shape: &CacheShape) -> Vec<Keep> {
+    let input = shape.keeps_input();
+    match policy {
+        CachePolicy::Full => Vec::new(),
+        CachePolicy::Kv(bits) | CachePolicy::KvRotated(bits) => vec![
+            Keep::Pair {
+                bits,
+                latent: false
+            };
+            shape.layers
+        ],
+        CachePolicy::XQuant { bits, .. } if input => {
+            vec![Keep::Input { bits, base: false }; shape.layers]
+        }
+        CachePolicy::XQuant { bits, .. } => {
+            vec![Keep::Pair { bits, latent: true }; shape.layers]
+        }
+        CachePolicy::XQuantCl(bits) => (0..shape.layers)
+            .map(|layer| {
+                // With quantisation off the early layers have none either.
+                let early = if bits == Bits::Half { bits } else { EARLY_BITS };
+                if layer >= EARLY_LAYERS {
+                    Keep::Delta {
+                        bits,
+                        joint: !input,
+                    }
+                } else if layer + 1 == EARLY_LAYERS || input {
+                    Keep::Input {
+                        bits: early,
+                        base: layer + 1 == EARLY_LAYERS,
+                    }
+                } else {
+                    Keep::Pair {
+                        bits: early,
+                        latent: true,
+                    }
+                }
+            })
+            .collect(),
+    }
+}
+
 /// A policy worked out for a model.
 pub struct Plan {
-    pub(super) policy: CachePolicy,
-    pub(super) shape: CacheShape,
-    pub(super) layers: Vec<Keep>,
-    pub(super) window: Window,
-    pub(super) outlier: bool,
+    pub(crate) policy: CachePolicy,
+    pub(crate) shape: CacheShape,
+    pub(crate) layers: Vec<Keep>,
+    pub(crate) window: Window,
+    pub(crate) outlier: bool,
     /// How the accumulator is kept between layers.
     pub(super) accumulator: Bits,
     pub(super) lanes: Arc<LaneTable>,
-    pub(super) bases: Option<Arc<Bases>>,
-    pub(super) joint: Option<Arc<JointBases>>,
+    pub(crate) bases: Option<Arc<Bases>>,
+    pub(crate) joint: Option<Arc<JointBases>>,
 }
 
 /// What a plan needs of the model, made when it is first needed.
@@ -82,45 +125,7 @@ impl Plan {
                 )));
             }
         }
-        let input = shape.keeps_input();
-        let layers: Vec<Keep> = match policy {
-            CachePolicy::Full => Vec::new(),
-            CachePolicy::Kv(bits) | CachePolicy::KvRotated(bits) => vec![
-                Keep::Pair {
-                    bits,
-                    latent: false
-                };
-                shape.layers
-            ],
-            CachePolicy::XQuant { bits, .. } if input => {
-                vec![Keep::Input { bits, base: false }; shape.layers]
-            }
-            CachePolicy::XQuant { bits, .. } => {
-                vec![Keep::Pair { bits, latent: true }; shape.layers]
-            }
-            CachePolicy::XQuantCl(bits) => (0..shape.layers)
-                .map(|layer| {
-                    // With quantisation off the early layers have none either.
-                    let early = if bits == Bits::Half { bits } else { EARLY_BITS };
-                    if layer >= EARLY_LAYERS {
-                        Keep::Delta {
-                            bits,
-                            joint: !input,
-                        }
-                    } else if layer + 1 == EARLY_LAYERS || input {
-                        Keep::Input {
-                            bits: early,
-                            base: layer + 1 == EARLY_LAYERS,
-                        }
-                    } else {
-                        Keep::Pair {
-                            bits: early,
-                            latent: true,
-                        }
-                    }
-                })
-                .collect(),
-        };
+        let layers = keeps(policy, &shape);
         let needs = |wanted: fn(&Keep) -> bool| layers.iter().any(wanted);
         let bases = if needs(|keep| matches!(keep, Keep::Pair { latent: true, .. })) {
             Some((parts.bases)()?)

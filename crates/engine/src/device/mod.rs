@@ -6,29 +6,41 @@
 
 mod cache;
 mod choice;
+mod coded;
+pub mod floors;
+mod lists;
+pub mod measure;
+mod open;
 mod shapes;
 mod step;
 mod tapped;
 mod weights;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use footnote_device::kernels::append::{Append, Pairs};
 use footnote_device::kernels::attend::Attend;
+use footnote_device::kernels::coded_pages::Widths;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Products};
+use footnote_device::kernels::prompt::{Prompt, TileRows};
+use footnote_device::kernels::rebuild::Rebuild;
 use footnote_device::kernels::rows::{Parts, Rows};
-use footnote_device::kernels::{Half, HeadShape as DeviceHeads, PAGE_TOKENS};
-use footnote_device::{Address, Buffer, Device, PagePool, Plan};
+use footnote_device::kernels::{Half, HeadShape as DeviceHeads, PAGE_TOKENS, Sequence};
+use footnote_device::{Address, Buffer, PagePool, Plan};
 
-pub use cache::{CacheMemory, DeviceCache, PageLayout};
+use coded::{CodedPolicy, CodedWork, LayerBases, LayerBasesOwned};
+
+pub use cache::{CacheMemory, DeviceCache, PageCounts, PageLayout};
 pub use choice::DeviceChoice;
+pub use footnote_device::{Device, DeviceError};
+pub use open::{HAS_CUDA, gpus, open};
 pub use shapes::{SHAPES, shape};
 pub use step::DeviceStep;
 pub(crate) use tapped::TappedEnd;
 
 use crate::EngineError;
-use crate::cache::{CachePolicy, CacheShape};
+use crate::cache::{CachePolicy, CacheShape, Keep, Plan as HostPlan, Window, keeps};
 use crate::config::{ModelConfig, RopeLayout};
 use crate::decoder::frequencies;
 use crate::kernels::HeadShape;
@@ -51,7 +63,8 @@ pub struct DeviceOptions {
     pub rows: usize,
     /// Sequences of one pass.
     pub sequences: usize,
-    /// Bytes for caches; by default all that is left.
+    /// Bytes for caches at most, and at most two thirds of what is left, so that another model finds room too; by default
+    /// all that is left.
     pub cache_bytes: Option<usize>,
 }
 
@@ -112,6 +125,8 @@ struct Makers {
     products: Products,
     append: Append,
     attend: Attend,
+    prompt: Prompt,
+    rebuild: Rebuild,
 }
 
 /// Memory that passes work in.
@@ -120,6 +135,7 @@ struct Work {
     row_sequence: Buffer,
     sequences: Buffer,
     page_table: Buffer,
+    lists: Buffer,
     stream: Buffer,
     normed: TwoHalves,
     projected: Buffer,
@@ -134,6 +150,7 @@ struct Work {
     outputs: Buffer,
     logits: Buffer,
     output_jobs: Jobs,
+    coded: CodedWork,
     plans: HashMap<step::PlanKey, Arc<Plan>>,
 }
 
@@ -205,6 +222,15 @@ impl DeviceModel {
             products: Products::new(half),
             append: Append::new(heads, pairs),
             attend: Attend::new(heads, half),
+            prompt: Prompt::new(heads, TileRows::Rows64, half),
+            rebuild: Rebuild::new(
+                Widths {
+                    kv_heads: config.kv_heads,
+                    head_dim: config.head_dim,
+                    hidden: config.hidden,
+                },
+                pairs == Pairs::Interleaved,
+            ),
         };
         let table = rotation_table(&config, weights.rope_factors.as_deref(), options.context);
         let table = Buffer::of(device, &table)?;
@@ -246,19 +272,21 @@ impl DeviceModel {
             .map(|layer| Layer::new(device, layer, &config, &makers, &mut work))
             .collect::<Result<Vec<_>, EngineError>>()?;
         let free = device.memory()?.free;
+        let left = free.saturating_sub(SPARE_BYTES.min(free / 8));
         let bytes = match options.cache_bytes {
-            Some(bytes) => bytes,
-            None => free.saturating_sub(SPARE_BYTES.min(free / 8)),
+            Some(most) => most.min(left / 3 * 2),
+            None => left,
         };
-        let full = PageLayout::full(shape_of(&config));
-        // A slab holds some pages of the largest policy.
-        let slab = (bytes / MOST_SLABS).max(full.page_bytes);
-        if bytes < full.page_bytes {
+        // A slab holds a page of any policy; the largest are open ones, with what codes are made of beside keys and values.
+        let widest = config.hidden.max(config.kv_width());
+        let open = 2 * PAGE_TOKENS * (2 * config.kv_width() + widest) * config.layers;
+        let slab = (bytes / MOST_SLABS).max(open);
+        if bytes < slab {
             return Err(EngineError::Request(format!(
                 "{}: {} MB are left for caches, less than the {} MB of a page of {PAGE_TOKENS} tokens; use a smaller model",
                 device.name(),
                 bytes >> 20,
-                full.page_bytes >> 20
+                slab >> 20
             )));
         }
         let slabs = bytes / slab;
@@ -311,22 +339,66 @@ impl DeviceModel {
         &self.memory
     }
 
-    /// What pages of a policy hold.
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What pages of a policy hold, for a model without weights on the host: what codes are made with is then the identity,
+    /// so that sizes and times are those of the policy and what is written is not.
     ///
     /// # Errors
     /// Where the device has no kernels for it.
     pub fn layout(&self, policy: CachePolicy) -> Result<Arc<PageLayout>, EngineError> {
+        let keeps = keeps(policy, &shape_of(&self.config));
+        self.layout_with(policy, &keeps, &|index| {
+            LayerBasesOwned::identity(keeps[index], &self.config)
+        })
+    }
+
+    /// What pages of a worked-out policy hold.
+    ///
+    /// # Errors
+    /// Where the device has no kernels for it.
+    pub(crate) fn layout_of(&self, plan: &HostPlan) -> Result<Arc<PageLayout>, EngineError> {
+        let refused = |what: &str| {
+            Err(EngineError::Request(format!(
+                "{what} is not there on {}; use `--device cpu`",
+                self.device.name()
+            )))
+        };
+        if plan.outlier {
+            return refused("an outlier channel in f16");
+        }
+        if plan.window == Window::None {
+            return refused("reading whole groups by their codes alone (`--mode prefill`)");
+        }
+        self.layout_with(plan.policy(), &plan.layers, &|index| {
+            LayerBasesOwned::of(&LayerBases {
+                pair: plan.bases.as_ref().map(|bases| &bases.layers[index]),
+                joint: plan.joint.as_ref().map(|bases| &bases.layers[index]),
+            })
+        })
+    }
+
+    fn layout_with(
+        &self,
+        policy: CachePolicy,
+        keeps: &[Keep],
+        bases: &dyn Fn(usize) -> LayerBasesOwned,
+    ) -> Result<Arc<PageLayout>, EngineError> {
+        // Held while a policy is worked out, so that two requests do not do it twice.
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(layout) = layouts.get(&policy) {
             return Ok(Arc::clone(layout));
         }
-        if policy != CachePolicy::Full {
-            return Err(EngineError::Request(format!(
-                "the cache policy {policy} is not there on {}; use `full`, or `--device cpu`",
-                self.device.name()
-            )));
-        }
-        let layout = Arc::new(PageLayout::full(shape_of(&self.config)));
+        let shape = shape_of(&self.config);
+        let layout = Arc::new(match policy {
+            CachePolicy::Full => PageLayout::full(shape),
+            policy => {
+                let coded = CodedPolicy::new(self, policy, keeps, bases)?;
+                PageLayout::coded(policy, shape, coded)
+            }
+        });
         layouts.insert(policy, Arc::clone(&layout));
         Ok(layout)
     }
@@ -399,13 +471,13 @@ impl Work {
         Ok(Work {
             tokens: floats(rows)?,
             row_sequence: floats(rows)?,
-            sequences: Buffer::new(
-                device,
-                sequences * footnote_device::kernels::Sequence::BYTES,
-            )?,
+            // A sequence of codes is read by up to four: as it is, by its accumulators, and a prompt's two parts.
+            sequences: Buffer::new(device, 4 * sequences * Sequence::BYTES)?,
+            lists: Buffer::new(device, lists::list_bytes(options.context, sequences, rows))?,
+            // Of codes there are tables of accumulators and of a prompt's own groups besides.
             page_table: Buffer::new(
                 device,
-                8 * sequences * options.context.div_ceil(PAGE_TOKENS),
+                8 * 3 * sequences * (options.context.div_ceil(PAGE_TOKENS) + 1),
             )?,
             stream: floats(rows * config.hidden)?,
             normed: TwoHalves::new(device, rows * config.hidden)?,
@@ -420,6 +492,7 @@ impl Work {
             outputs: floats(rows * config.hidden)?,
             output_jobs: makers.products.jobs(device, &[job])?,
             logits,
+            coded: CodedWork::new(device, config, options)?,
             plans: HashMap::new(),
         })
     }

@@ -4,13 +4,15 @@
 //! processor, what a token gives depends on where it comes from and not on the tokens beside it. A pass in which every
 //! sequence writes one token names the same memory each time, and its plan is kept to be replayed. Must not know requests.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use footnote_device::kernels::rows::Parts;
-use footnote_device::kernels::{Half, NO_SEQUENCE, Sequence, Step, append, attend};
-use footnote_device::{Address, Number, Op, Plan, Product};
+use footnote_device::kernels::{Half, Step, append, attend, prompt};
+use footnote_device::{Address, Buffer, Number, Op, Plan, Product};
 
-use super::{DeviceCache, DeviceModel, DeviceOptions, Group, LOGIT_ROWS, Layer, PageLayout, Work};
+use super::coded::{BodyLists, RowLists};
+use super::lists::LayOut;
+use super::{DeviceCache, DeviceModel, DeviceOptions, Group, LOGIT_ROWS, PageLayout, Work};
 use crate::EngineError;
 use crate::cache::CachePolicy;
 use crate::decoder::{Origin, Outputs};
@@ -39,23 +41,38 @@ pub struct DeviceStep<'a> {
 pub(super) struct PlanKey {
     rows: usize,
     splits: usize,
+    /// Closed pages of the longest sequence, rounded up: as many as the closed loop's lists have places for.
+    pages: usize,
     policy: CachePolicy,
 }
 
-/// Neighbouring rows of one kind: same origin, same layout of pages.
+/// Neighbouring rows that are attended alike.
 pub(super) struct Part {
-    origin: Origin,
     pub(super) layout: Arc<PageLayout>,
     /// Rows of the pass.
-    first_row: usize,
-    rows: usize,
-    /// Sequences of the pass.
-    first_sequence: usize,
-    sequences: usize,
-    /// Splits of contexts, for written tokens.
-    splits: usize,
-    /// Most rows of a sequence.
-    longest: usize,
+    pub(super) first_row: usize,
+    pub(super) rows: usize,
+    pub(super) kind: Kind,
+}
+
+/// How rows are attended.
+pub(super) enum Kind {
+    /// Written tokens on full caches.
+    Written {
+        step: Step,
+        longest: usize,
+        splits: usize,
+    },
+    /// Prompts on full caches.
+    Prompt {
+        step: Step,
+        tiles: Address,
+        tile_count: usize,
+    },
+    /// Rows of caches of codes, each by itself: written tokens, and a prompt's up to the end of an open group.
+    Rows(RowLists),
+    /// A prompt's rows from the start of a group, on a cache of codes.
+    Body(BodyLists),
 }
 
 /// Rows times splits of what splits leave for joining.
@@ -89,7 +106,7 @@ impl DeviceModel {
         steps: &mut [DeviceStep<'_>],
         keep_going: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>, EngineError> {
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.lock();
         let Some(count) = self.read(steps, &mut work, keep_going)? else {
             return Ok(None);
         };
@@ -101,7 +118,7 @@ impl DeviceModel {
     /// # Errors
     /// Where the device fails.
     pub fn logits(&self, rows: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.lock();
         let mut logits = Vec::new();
         for rows in rows.chunks(LOGIT_ROWS * self.config.hidden) {
             work.outputs.write(rows)?;
@@ -113,7 +130,7 @@ impl DeviceModel {
         Ok(logits)
     }
 
-    fn logit_ops(&self, work: &mut Work, count: usize) -> Vec<Op> {
+    pub(super) fn logit_ops(&self, work: &mut Work, count: usize) -> Vec<Op> {
         let hidden = self.config.hidden;
         let parts = work.normed.from(0, hidden);
         let split = self
@@ -125,7 +142,7 @@ impl DeviceModel {
     }
 
     /// Runs a pass; the asked rows, normed, are then in `outputs`. How many, or `None` where it was broken off.
-    fn read(
+    pub(super) fn read(
         &self,
         steps: &mut [DeviceStep<'_>],
         work: &mut Work,
@@ -192,9 +209,15 @@ impl DeviceModel {
                 && step.tokens.len() == 1
                 && step.outputs != Outputs::None
         });
+        let (splits, pages) = match &part.kind {
+            Kind::Written { splits, .. } => (*splits, 0),
+            Kind::Rows(lists) => (lists.splits, lists.walk.map_or(0, |walk| walk.count)),
+            Kind::Prompt { .. } | Kind::Body(_) => return None,
+        };
         alike.then(|| PlanKey {
             rows: part.rows,
-            splits: part.splits,
+            splits,
+            pages,
             policy: part.layout.policy,
         })
     }
@@ -213,62 +236,46 @@ impl DeviceModel {
             "{} sequences in a pass",
             steps.len()
         );
-        let mut parts: Vec<Part> = Vec::new();
+        let mut layout = LayOut::new(self, work);
         let mut places = vec![0; steps.len()];
-        let (mut tokens, mut row_sequence): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
-        let (mut sequences, mut table) = (Vec::new(), Vec::<u64>::new());
-        for (sequence, index) in order.iter().enumerate() {
-            let step = &steps[*index];
-            let layout = step.cache.layout();
-            let count = step.tokens.len();
-            let alike = |part: &Part| part.origin == step.origin && part.layout == *layout;
-            if !parts.last().is_some_and(alike) {
-                parts.push(Part {
-                    origin: step.origin,
-                    layout: Arc::clone(layout),
-                    first_row: tokens.len(),
-                    rows: 0,
-                    first_sequence: sequence,
-                    sequences: 0,
-                    splits: 1,
-                    longest: 0,
-                });
-            }
-            let last = parts.len() - 1;
-            let part = &mut parts[last];
-            places[*index] = tokens.len();
-            // Kernels count rows and sequences from the part's first.
-            let within = part.sequences;
-            let laid = Sequence {
-                pages: work.page_table.at(8 * table.len()),
-                open: Address::NONE,
-                first_row: part.rows as u32,
-                rows: count as u32,
-                start: step.cache.len() as u32,
-                skipped: step.cache.skipped() as u32,
+        let mut row = 0;
+        let mut at = 0;
+        while at < order.len() {
+            let first = &steps[order[at]];
+            let same = |index: &&usize| {
+                let step = &steps[**index];
+                step.origin == first.origin
+                    && step.cache.layout().policy == first.cache.layout().policy
             };
-            sequences.extend(laid.words());
-            table.extend(step.cache.addresses());
-            tokens.extend(step.tokens);
-            row_sequence.extend(std::iter::repeat_n(within as u32, count));
-            part.rows += count;
-            part.sequences += 1;
-            part.longest = part.longest.max(count);
-            let end = step.cache.len() + count;
-            part.splits = part.splits.max(splits(end));
+            let count = order[at..].iter().take_while(same).count();
+            let mut part_rows = row;
+            for index in &order[at..at + count] {
+                places[*index] = part_rows;
+                part_rows += steps[*index].tokens.len();
+            }
+            let together: Vec<&DeviceStep<'_>> = order[at..at + count]
+                .iter()
+                .map(|index| &steps[*index])
+                .collect();
+            layout.part(&together, row);
+            row = part_rows;
+            at += count;
         }
-        debug_assert!(row_sequence.iter().all(|sequence| *sequence != NO_SEQUENCE));
-        // Fewer splits where there are many sequences to keep the device busy.
-        for part in &mut parts {
-            part.splits = part.splits.min((512 / part.sequences).max(1));
-        }
+        let tokens: Vec<u32> = order
+            .iter()
+            .flat_map(|index| steps[*index].tokens)
+            .copied()
+            .collect();
         work.tokens.write(&tokens)?;
-        work.row_sequence.write(&row_sequence)?;
-        work.sequences.write(&sequences)?;
-        work.page_table.write(&table)?;
         Ok(Laid {
             rows,
-            parts,
+            prompts: order
+                .iter()
+                .map(|index| &steps[*index])
+                .filter(|step| step.origin == Origin::Prompt)
+                .map(|step| step.tokens.len())
+                .sum(),
+            parts: layout.finish()?,
             outputs: outputs(steps, &places),
         })
     }
@@ -311,18 +318,18 @@ impl DeviceModel {
     fn layer(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
         self.project(index, laid, work, ops);
         for part in &laid.parts {
-            self.attention(index, &self.layers[index], part, work, ops);
+            self.attention(index, part, work, ops);
         }
         self.finish(index, laid, work, ops);
     }
 
-    /// The stream, normed by `weight`.
-    fn norm(&self, weight: Address, laid: &Laid, work: &Work) -> Op {
+    /// The stream, normed by `weight`, also as `floats` unless that is [`Address::NONE`].
+    fn norm(&self, weight: &Buffer, floats: Address, laid: &Laid, work: &Work) -> Op {
         let hidden = self.config.hidden;
         self.makers.rows.rms_norm(
             work.stream.address(),
-            weight,
-            Address::NONE,
+            weight.address(),
+            floats,
             work.normed.from(0, hidden),
             laid.rows,
             hidden,
@@ -333,8 +340,14 @@ impl DeviceModel {
     /// A layer's queries, keys and values.
     pub(super) fn project(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
         let layer = &self.layers[index];
+        // What caches of inputs keep.
+        let keeps = laid.parts.iter().any(|part| part.layout.coded.is_some());
+        let floats = match keeps {
+            true => work.coded.normed.address(),
+            false => Address::NONE,
+        };
         let normed = |row| work.normed.from(row, self.config.hidden);
-        ops.push(self.norm(layer.attention_norm.address(), laid, work));
+        ops.push(self.norm(&layer.attention_norm, floats, laid, work));
         self.multiply(&layer.project, laid, work, &normed, ops);
     }
 
@@ -344,7 +357,7 @@ impl DeviceModel {
         let attended = |row| work.attended.from(row, self.config.query_width());
         self.multiply(&layer.attention_output, laid, work, &attended, ops);
         let normed = |row| work.normed.from(row, self.config.hidden);
-        ops.push(self.norm(layer.feed_forward_norm.address(), laid, work));
+        ops.push(self.norm(&layer.feed_forward_norm, Address::NONE, laid, work));
         self.multiply(&layer.widen, laid, work, &normed, ops);
         let inner = self.config.feed_forward;
         let gated = |row| work.gated.from(row, inner);
@@ -356,61 +369,100 @@ impl DeviceModel {
         self.multiply(&layer.down, laid, work, &gated, ops);
     }
 
-    /// A part's new queries, keys and values, and whose they are.
-    pub(super) fn appended(&self, layer: &Layer, part: &Part, work: &Work) -> append::New {
+    fn attention(&self, index: usize, part: &Part, work: &Work, ops: &mut Vec<Op>) {
         let config = &self.config;
-        let width = config.query_width() + 2 * config.kv_width();
-        let optional = |buffer: &Option<footnote_device::Buffer>| {
-            buffer
-                .as_ref()
-                .map_or(Address::NONE, footnote_device::Buffer::address)
-        };
-        append::New {
+        let query = config.query_width();
+        let queries = work.queries.at(2 * part.first_row * query);
+        let out = work.attended.from(part.first_row, query);
+        let coded = part.layout.coded.as_ref().map(|coded| &coded.layers[index]);
+        match (&part.kind, coded) {
+            (Kind::Rows(lists), Some(layer)) => {
+                self.coded_rows(index, layer, part.first_row, lists, work, ops);
+            }
+            (Kind::Body(lists), Some(layer)) => {
+                self.coded_body(index, layer, part.first_row, lists, work, ops);
+            }
+            (
+                Kind::Written {
+                    step,
+                    longest,
+                    splits,
+                },
+                _,
+            ) => {
+                let page_offset = part.layout.layer_offsets[index];
+                ops.push(self.append_full(index, part, step, Address::NONE, work));
+                let scratch = attend::Splits {
+                    extents: work.extents.address(),
+                    partial: work.partials.address(),
+                    splits: *splits,
+                };
+                ops.extend(self.makers.attend.attend(
+                    queries,
+                    step,
+                    *longest,
+                    page_offset,
+                    &scratch,
+                    out,
+                ));
+            }
+            (
+                Kind::Prompt {
+                    step,
+                    tiles,
+                    tile_count,
+                },
+                _,
+            ) => {
+                ops.push(self.append_full(index, part, step, Address::NONE, work));
+                let source = prompt::Source {
+                    queries,
+                    sequences: step.sequences,
+                    tiles: *tiles,
+                    tile_count: *tile_count,
+                    page_offset: part.layout.layer_offsets[index],
+                    own_offset: 0,
+                    band: None,
+                };
+                ops.push(self.makers.prompt.attend(&source, out));
+            }
+            (Kind::Rows(_) | Kind::Body(_), None) => {
+                unreachable!("a part of codes has a policy of codes")
+            }
+        }
+    }
+
+    /// Norms and rotates a part's rows and writes them to pages of a full cache; queries also as floats, unless `exact` is
+    /// [`Address::NONE`].
+    pub(super) fn append_full(
+        &self,
+        index: usize,
+        part: &Part,
+        step: &Step,
+        exact: Address,
+        work: &Work,
+    ) -> Op {
+        let config = &self.config;
+        let layer = &self.layers[index];
+        let query = config.query_width();
+        let width = query + 2 * config.kv_width();
+        let optional =
+            |buffer: &Option<Buffer>| buffer.as_ref().map_or(Address::NONE, Buffer::address);
+        let new = append::New {
             qkv: work.projected.at(4 * part.first_row * width),
-            step: Step {
-                opens: Address::NONE,
-                sequences: work.sequences.at(part.first_sequence * Sequence::BYTES),
-                count: part.sequences,
-                row_sequence: work.row_sequence.at(4 * part.first_row),
-                rows: part.rows,
-            },
+            step: *step,
             table: self.table.address(),
             query_weight: optional(&layer.query_norm),
             key_weight: optional(&layer.key_norm),
             epsilon: config.rms_epsilon,
-        }
-    }
-
-    fn attention(&self, index: usize, layer: &Layer, part: &Part, work: &Work, ops: &mut Vec<Op>) {
-        let query = self.config.query_width();
-        let new = self.appended(layer, part, work);
-        let step = new.step;
-        let queries = work.queries.at(2 * part.first_row * query);
-        let page_offset = part.layout.layer_offsets[index];
+        };
         let places = append::Places {
-            page_offset: Some(page_offset),
-            queries,
+            page_offset: Some(part.layout.layer_offsets[index]),
+            queries: work.queries.at(2 * part.first_row * query),
+            exact_queries: exact,
             ..append::Places::default()
         };
-        ops.push(self.makers.append.append(&new, &places));
-        let out = work.attended.from(part.first_row, query);
-        let splits = match part.origin {
-            Origin::Written => part.splits,
-            Origin::Prompt => 1,
-        };
-        let scratch = attend::Splits {
-            extents: work.extents.address(),
-            partial: work.partials.address(),
-            splits,
-        };
-        ops.extend(self.makers.attend.attend(
-            queries,
-            &step,
-            part.longest,
-            page_offset,
-            &scratch,
-            out,
-        ));
+        self.makers.append.append(&new, &places)
     }
 
     /// The group's products for all rows: prompts' by the device's library, written tokens' by kernels of their own.
@@ -422,7 +474,7 @@ impl DeviceModel {
         input: &dyn Fn(usize) -> Parts,
         ops: &mut Vec<Op>,
     ) {
-        let prompt: usize = laid.rows_of(Origin::Prompt);
+        let prompt = laid.prompts;
         let written = laid.rows - prompt;
         if prompt > 0 {
             for ((matrix, bias), job) in group
@@ -479,21 +531,15 @@ impl DeviceModel {
 /// A pass, laid out.
 pub(super) struct Laid {
     rows: usize,
-    /// Prompts' first.
+    /// Rows of prompts, which come first.
+    prompts: usize,
     pub(super) parts: Vec<Part>,
     /// Asked rows in the steps' order: the first and how many.
     outputs: Vec<(usize, usize)>,
 }
 
-impl Laid {
-    fn rows_of(&self, origin: Origin) -> usize {
-        let parts = self.parts.iter().filter(|part| part.origin == origin);
-        parts.map(|part| part.rows).sum()
-    }
-}
-
 /// Splits for contexts of up to `tokens`: a power of two, so that few plans serve all lengths.
-fn splits(tokens: usize) -> usize {
+pub(super) fn splits(tokens: usize) -> usize {
     tokens
         .div_ceil(SPLIT_TOKENS)
         .next_power_of_two()

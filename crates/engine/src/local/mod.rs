@@ -28,7 +28,7 @@ use crate::chat::ChatTemplate;
 use crate::compress::{self, Draft, EvidenceHeads, Laid, Positions, Wishes};
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, Perturbation};
-use crate::device::{DeviceModel, DeviceOptions};
+use crate::device::{self, DeviceChoice, DeviceModel, DeviceOptions};
 use crate::grammar::GrammarFactory;
 use crate::model_file::ModelFile;
 use crate::sampling::Sampler;
@@ -52,14 +52,16 @@ pub struct LocalOptions {
     pub queue: usize,
     /// Requests that may be in progress together.
     pub running: usize,
-    /// Prompt tokens read in one pass.
+    /// Prompt tokens read in one pass on the processor; on a GPU it is what [`OnDevice::rows`] says.
     pub prefill_chunk: usize,
-    /// Prompt tokens read in one pass while another request writes.
+    /// Prompt tokens read in one pass while another request writes, on the processor; on a GPU it is a quarter of its rows.
     pub shared_chunk: usize,
     /// Bytes of caches kept for prompts that start as an earlier one; 0 keeps none.
     pub prefix_bytes: usize,
     /// How caches are kept where a request does not say.
     pub cache: CacheChoice,
+    /// Where passes are made. By default the processor: a library takes no GPU unasked.
+    pub device: DeviceChoice,
 }
 
 impl Default for LocalOptions {
@@ -72,6 +74,7 @@ impl Default for LocalOptions {
             shared_chunk: 64,
             prefix_bytes: 512 << 20,
             cache: CacheChoice::default(),
+            device: DeviceChoice::Cpu,
         }
     }
 }
@@ -81,8 +84,10 @@ impl Default for LocalOptions {
 pub struct OnDevice {
     /// The device.
     pub device: Arc<dyn Device>,
-    /// Bytes for caches; by default all that the model leaves.
+    /// Bytes for caches at most; by default as many as `contexts` take.
     pub cache_bytes: Option<usize>,
+    /// For how many of the longest contexts there is room at most, in full caches; by default all that the model leaves.
+    pub contexts: Option<usize>,
     /// Tokens of one pass.
     pub rows: usize,
 }
@@ -93,8 +98,20 @@ impl OnDevice {
         OnDevice {
             device,
             cache_bytes: None,
+            contexts: None,
             rows: DeviceOptions::new(0).rows,
         }
+    }
+
+    /// The device of this name with room for `contexts` of the longest contexts; nothing stands for the processor.
+    ///
+    /// # Errors
+    /// As [`device::open`].
+    pub fn of(choice: DeviceChoice, contexts: usize) -> Result<Option<OnDevice>, EngineError> {
+        Ok(device::open(choice)?.map(|device| OnDevice {
+            contexts: Some(contexts),
+            ..OnDevice::new(device)
+        }))
     }
 }
 
@@ -158,8 +175,10 @@ impl LoadedModel {
         let on_device = match device {
             None => None,
             Some(on) => {
+                let token = 2 * size_of::<half::f16>() * config.layers * config.kv_width();
+                let contexts = on.contexts.map(|contexts| contexts * context * token);
                 let options = DeviceOptions {
-                    cache_bytes: on.cache_bytes,
+                    cache_bytes: on.cache_bytes.or(contexts),
                     rows: on.rows,
                     ..DeviceOptions::new(context)
                 };
@@ -213,7 +232,9 @@ impl LocalModel {
     /// # Errors
     /// [`EngineError::Io`] or [`EngineError::ModelFile`], naming the file and the mend.
     pub fn open(path: &Path, options: LocalOptions) -> Result<LocalModel, EngineError> {
-        let loaded = LoadedModel::open(path, options.context_tokens)?;
+        // One more for prompts that are kept for others that start alike.
+        let on = OnDevice::of(options.device, options.running + 1)?;
+        let loaded = LoadedModel::open_on(path, options.context_tokens, on.as_ref())?;
         let name = path
             .file_stem()
             .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
@@ -236,12 +257,7 @@ impl LocalModel {
         let scheduler = Scheduler::new(
             Arc::clone(&decoder),
             Arc::clone(&queue),
-            Limits {
-                running: options.running.max(1),
-                prefill_chunk: options.prefill_chunk.max(1),
-                shared_chunk: options.shared_chunk.max(1),
-                prefix_bytes: options.prefix_bytes,
-            },
+            Limits::of(options, decoder.device().map(|device| device.options())),
             Arc::clone(&told),
         );
         let thread = std::thread::Builder::new()

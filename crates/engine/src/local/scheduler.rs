@@ -8,12 +8,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::LocalOptions;
 use super::prefix::PrefixStore;
 use super::queue::{Cancellable, Queue};
 use super::sequence::{Job, Lane, Sequence, Wanted};
 use crate::EngineError;
 use crate::cache::Cache;
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
+use crate::device::DeviceOptions;
 
 /// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
 const LOGIT_ROWS: usize = 64;
@@ -29,6 +31,36 @@ pub(super) struct Limits {
     pub(super) shared_chunk: usize,
     /// Bytes of kept caches.
     pub(super) prefix_bytes: usize,
+    /// Tokens of a pass in all; a device's buffers are for so many.
+    pub(super) rows: usize,
+    /// Lanes of a pass.
+    pub(super) lanes: usize,
+}
+
+impl Limits {
+    /// As the caller has it, and the device where there is one.
+    pub(super) fn of(options: &LocalOptions, device: Option<&DeviceOptions>) -> Limits {
+        let limits = Limits {
+            running: options.running.max(1),
+            prefill_chunk: options.prefill_chunk.max(1),
+            shared_chunk: options.shared_chunk.max(1),
+            prefix_bytes: options.prefix_bytes,
+            rows: usize::MAX,
+            lanes: usize::MAX,
+        };
+        match device {
+            None => limits,
+            // Prompts are read in passes long enough that decoding weights costs little beside the products; a quarter of
+            // one holds up the others' text little more than their own step.
+            Some(device) => Limits {
+                prefill_chunk: device.rows,
+                shared_chunk: (device.rows / 4).max(1),
+                rows: device.rows,
+                lanes: device.sequences,
+                ..limits
+            },
+        }
+    }
 }
 
 /// What the thread tells of itself, for whoever looks.
@@ -138,7 +170,7 @@ impl Scheduler {
                 if self.kept.drop_oldest() {
                     continue;
                 }
-                if wanted > cache.most() || self.active.is_empty() {
+                if !cache.could_hold(wanted) || self.active.is_empty() {
                     let error = cache.too_large(tokens);
                     job.refuse(error);
                     return None;
@@ -284,21 +316,27 @@ impl Scheduler {
             .filter(|sequence| !sequence.is_writing())
             .map(|sequence| sequence.lanes.len())
             .sum();
+        let (mut rows, mut room) = (self.limits.rows, self.limits.lanes);
         let mut takes = Vec::new();
         for sequence in &self.active {
             let mut lanes = Vec::new();
             for lane in &sequence.lanes {
+                // What a pass has no room for is read in the next one, which begins with another sequence.
+                let most = if room == 0 { 0 } else { rows };
                 let take = if sequence.is_writing() {
                     // One token, and those a grammar forced: all at once, in pieces if very many.
-                    lane.pending.len().min(self.limits.prefill_chunk.max(1))
+                    let piece = self.limits.prefill_chunk.max(1);
+                    lane.pending.len().min(piece).min(most)
                 } else {
                     // An even share of what is left; what one does not use, the next ones get.
                     let share = budget.div_ceil(readers.max(1));
                     readers -= 1;
-                    let take = lane.pending.len().min(share).min(budget);
+                    let take = lane.pending.len().min(share).min(budget).min(most);
                     budget -= take;
                     take
                 };
+                rows -= take;
+                room -= usize::from(take > 0);
                 lanes.push(take);
             }
             takes.push(lanes);

@@ -5,15 +5,18 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use footnote_engine::cache::CacheChoice;
-use footnote_engine::{LoadedModel, Mode, PerplexityOptions, catalogue, perplexity};
+use footnote_engine::{Mode, PerplexityOptions, catalogue, perplexity};
 use footnote_eval::interval;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::args::{ModeName, PerplexityArgs};
 use crate::commands::Context;
+use crate::commands::engine::loaded;
 use crate::output::Outcome;
 
+/// Caches side by side: the policy's and the full one.
+const CONTEXTS: usize = 2;
 /// No token of ordinary text is longer, on average, than this many bytes.
 const BYTES_A_TOKEN: u64 = 16;
 /// The longest line of page JSON lines that is read.
@@ -24,7 +27,7 @@ pub fn run(args: &PerplexityArgs, context: &Context) -> anyhow::Result<Outcome> 
     let path = catalogue::resolve(&args.model, &context.home.models())?;
     let text = text(&args.text, u64::from(args.max_tokens) * BYTES_A_TOKEN)?;
     let window = args.window as usize;
-    let model = LoadedModel::open(&path, None)?;
+    let model = loaded(&path, CONTEXTS, context)?;
     let mut tokens: Vec<u32> = model.tokenizer.begin_token().into_iter().collect();
     tokens.extend(model.tokenizer.encode(&text)?);
     tokens.truncate(args.max_tokens as usize);

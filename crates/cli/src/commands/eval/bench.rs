@@ -158,7 +158,7 @@ fn open_model(
         catalogue::resolve(name, &context.home.models()).map_err(|error| error.to_string())?;
     let options = LocalOptions {
         cache: cell.cache.parse()?,
-        ..LocalOptions::default()
+        ..context.local_options()
     };
     let model = LocalModel::open(&path, options).map_err(|error| error.to_string())?;
     Ok(Arc::new(model))

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use footnote_engine::device::DeviceChoice;
 use footnote_server::{Limits, Settings, is_private};
 use footnote_store::Location;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ struct File {
     addr: Option<SocketAddr>,
     database: Option<String>,
     model: Option<String>,
+    device: Option<DeviceChoice>,
     keys: Option<KeysMode>,
     #[serde(default)]
     hosts: Vec<String>,
@@ -48,6 +50,7 @@ pub struct Config {
     /// Without a password.
     pub database: String,
     pub model: Option<String>,
+    pub device: DeviceChoice,
     pub keys: KeysMode,
     pub hosts: Vec<String>,
     pub retention_days: Option<u32>,
@@ -152,6 +155,7 @@ impl Config {
             database: location.to_string(),
             location,
             model: pick!(model, args.model),
+            device: pick!(device, context.device, DeviceChoice::default()),
             keys: pick!(keys, args.keys, KeysMode::Auto),
             hosts,
             retention_days: pick!(retention_days, args.retention_days),

@@ -25,6 +25,10 @@ const SECONDS: [f64; 14] = [
 
 pub fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<Outcome> {
     let config = Config::load(args, context)?;
+    let context = &Context {
+        device: Some(config.device),
+        ..context.clone()
+    };
     let _spans = log::start(config.log_format)?;
     std::fs::create_dir_all(context.home.root())
         .with_context(|| format!("cannot make {}", context.home.root().display()))?;
