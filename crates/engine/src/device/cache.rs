@@ -31,7 +31,12 @@ impl CacheMemory {
 
     /// Takes a page, if there is one of `bytes`.
     pub(super) fn take(&self, bytes: usize) -> Option<Page> {
+<<<<<<< HEAD
         self.pages.take(bytes, 1)?.pop()
+=======
+        let taken = self.pages.take(bytes, 1);
+        taken.and_then(|mut pages| pages.pop())
+>>>>>>> tap
     }
 
     /// Whether a page of `bytes` can be had at all.
@@ -256,7 +261,7 @@ impl DeviceCache {
     }
 
     /// Tokens of the longest text that fits alone.
-    fn most_tokens(&self) -> usize {
+    pub(super) fn most_tokens(&self) -> usize {
         let (open, accumulator) = self.layout.others();
         let left = self.memory.bytes().saturating_sub(2 * open);
         let pages = left / (self.layout.page_bytes + accumulator).max(1);

@@ -9,15 +9,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use footnote_device::kernels::prompt::{Prompt, Source, TileRows};
+use footnote_device::kernels::prompt::Source;
 use footnote_device::kernels::rows::{Parts, Rows};
 use footnote_device::kernels::tap::{
     Chosen, Keys, Precision, Reduce as DeviceReduce, Scores, Scratch, Tap as TapKernels, Window,
     splits,
 };
-use footnote_device::kernels::{Half, PAGE_TOKENS, Sequence, append};
+use footnote_device::kernels::{Half, PAGE_TOKENS, Sequence};
 use footnote_device::{Address, Op, Page, Plan, bytes_of};
 
+use super::step::Kind;
 use super::{DeviceCache, DeviceModel, DeviceStep, PageLayout, Work, heads_of, shape_of};
 use crate::EngineError;
 use crate::cache::CacheShape;
@@ -26,8 +27,6 @@ use crate::tap::{Reduce, Tap};
 
 /// What parts of a piece of memory are aligned to.
 const ALIGNMENT: usize = 256;
-/// Blocks that keep any device busy: fewer tall tiles than these are made twice as many.
-const MANY_BLOCKS: usize = 256;
 
 /// An end of a prompt and the taps on its reading.
 pub(crate) struct TappedEnd<'a> {
@@ -49,7 +48,6 @@ struct Reader {
     /// Where scores are worked out, as large as any tap wants it.
     desk: Page,
     split: Rows,
-    prompt: Prompt,
 }
 
 impl DeviceModel {
@@ -79,7 +77,7 @@ impl DeviceModel {
         let desk = taps().map(|tap| Desk::sizes(heads, tap).iter().sum()).max();
         let desk = self.piece(desk.unwrap_or(0))?;
         let slots = first.unwrap_or(0)..last;
-        let mut reader = self.reader(&tapped, slots, desk, band.is_some())?;
+        let mut reader = self.reader(&tapped, slots, desk)?;
         self.read_under(&mut reader, beginning, band)?;
         for end in ends {
             let tokens = beginning.len() + end.tokens.len();
@@ -100,7 +98,6 @@ impl DeviceModel {
         tapped: &[bool],
         slots: Range<usize>,
         desk: Page,
-        banded: bool,
     ) -> Result<Reader, EngineError> {
         let shape = CacheShape {
             layers: tapped.len(),
@@ -119,11 +116,6 @@ impl DeviceModel {
                 false => None,
             });
         }
-        let tall = self.options.rows * self.config.heads >= 128 * MANY_BLOCKS;
-        let height = match tall && !banded {
-            true => TileRows::Rows128,
-            false => TileRows::Rows64,
-        };
         Ok(Reader {
             cache,
             first: slots.start,
@@ -131,7 +123,6 @@ impl DeviceModel {
             queries,
             desk,
             split: Rows::new(Half::F16),
-            prompt: Prompt::new(heads_of(&self.config), height, self.half),
         })
     }
 
@@ -139,7 +130,19 @@ impl DeviceModel {
     fn reserve(&self, cache: &mut DeviceCache, tokens: usize) -> Result<(), EngineError> {
         let wanted = cache.wanted(tokens, &[]);
         if !cache.could_hold(wanted) {
+<<<<<<< HEAD
             return Err(cache.too_large(tokens));
+=======
+            return Err(EngineError::TooLong {
+                tokens,
+                limit: cache.most_tokens(),
+                mend: format!(
+                    "{} has {} MB for keys of prompts; give it a shorter text, or the draft model more memory",
+                    self.device.name(),
+                    self.memory.bytes() >> 20
+                ),
+            });
+>>>>>>> tap
         }
         match cache.reserve(wanted) {
             true => Ok(()),
@@ -207,11 +210,7 @@ impl DeviceModel {
         if !copies.is_empty() {
             self.device.run(&Plan::once(copies))?;
         }
-        let sequence = Sequence {
-            rows: tokens.len() as u32,
-            start: reader.cache.len() as u32,
-            ..Sequence::default()
-        };
+        let start = reader.cache.len();
         let steps = [DeviceStep {
             tokens,
             origin: Origin::Prompt,
@@ -219,15 +218,20 @@ impl DeviceModel {
             outputs: Outputs::None,
         }];
         let laid = self.lay_out(&steps, &[0], &work)?;
-        // No context is split here, so what splits leave for joining has room for tiles.
-        let tiles = reader.prompt.tiles(&[sequence]);
-        let words: Vec<u64> = tiles.iter().flat_map(|tile| tile.words()).collect();
-        work.extents.write(&words)?;
         let part = &laid.parts[0];
+        let Kind::Prompt {
+            step,
+            tiles,
+            tile_count,
+        } = &part.kind
+        else {
+            unreachable!("a prompt on a full cache")
+        };
         let layers = reader.queries.len();
         let mut ops = self.begin(&laid, &work);
         for index in 0..layers {
             self.project(index, &laid, &work, &mut ops);
+<<<<<<< HEAD
             let new = self.appended(index, part, &work);
             let kept = reader.kept(index, &sequence);
             let page_offset = part.layout.layer_offsets[index];
@@ -239,23 +243,27 @@ impl DeviceModel {
                     false => work.widened.address(),
                 },
                 ..append::Places::default()
+=======
+            let kept = reader.kept(index, start, tokens.len());
+            let exact = match kept.is_empty() {
+                true => Address::NONE,
+                false => work.widened.address(),
+>>>>>>> tap
             };
-            ops.push(self.makers.append.append(&new, &places));
-            if !kept.is_empty() {
-                ops.extend(self.keep(reader, index, &sequence, kept, &work));
-            }
+            ops.push(self.append_full(index, part, step, exact, &work));
+            ops.extend(self.keep(reader, index, start, kept, &work));
             if index + 1 < layers {
                 let source = Source {
                     queries: work.queries.address(),
-                    sequences: new.step.sequences,
-                    tiles: work.extents.address(),
-                    tile_count: tiles.len(),
-                    page_offset,
+                    sequences: step.sequences,
+                    tiles: *tiles,
+                    tile_count: *tile_count,
+                    page_offset: part.layout.layer_offsets[index],
                     own_offset: 0,
                     band,
                 };
                 let attended = work.attended.from(0, self.config.query_width());
-                ops.push(reader.prompt.attend(&source, attended));
+                ops.push(self.makers.prompt.attend(&source, attended));
                 self.finish(index, &laid, &work, &mut ops);
             }
         }
@@ -264,17 +272,20 @@ impl DeviceModel {
         Ok(())
     }
 
-    /// Keeps a pass's `rows` of exact queries for the end.
+    /// Keeps `rows` of exact queries of a pass that begins at slot `start`.
     fn keep(
         &self,
         reader: &Reader,
         index: usize,
-        sequence: &Sequence,
+        start: usize,
         rows: Range<usize>,
         work: &Work,
     ) -> Option<Op> {
+        if rows.is_empty() {
+            return None;
+        }
         let width = self.config.query_width();
-        let to = self.window(reader, index, sequence.start as usize + rows.start)?;
+        let to = self.window(reader, index, start + rows.start)?;
         let from = work.widened.at(4 * rows.start * width);
         Some(reader.split.split(from, to, rows.len() * width))
     }
@@ -373,11 +384,10 @@ impl DeviceModel {
 }
 
 impl Reader {
-    /// Rows of a pass whose queries a layer keeps.
-    fn kept(&self, index: usize, sequence: &Sequence) -> Range<usize> {
-        let rows = sequence.rows as usize;
+    /// Rows of a pass of `rows` from slot `start` on whose queries a layer keeps.
+    fn kept(&self, index: usize, start: usize, rows: usize) -> Range<usize> {
         match self.queries[index] {
-            Some(_) => self.first.saturating_sub(sequence.start as usize).min(rows)..rows,
+            Some(_) => self.first.saturating_sub(start).min(rows)..rows,
             None => 0..0,
         }
     }
