@@ -241,7 +241,7 @@ fn a_prompt_that_does_not_fit_is_refused() {
         error
     };
     for (count, window, mend) in [
-        (400, 64, "ask for a shorter text"),
+        (400, 64, "give it a shorter text"),
         (300, 64, "ask for less at once"),
         (300, 200, "ask a shorter question"),
     ] {

@@ -25,21 +25,18 @@ impl CacheMemory {
         CacheMemory { pages, memory }
     }
 
+    /// Where a page begins.
     pub(super) fn address(&self, page: &Page) -> Address {
         self.memory.at(page.offset())
     }
 
-    /// Takes a page, if there is one of `bytes`.
+    /// Takes a page of `bytes`, where there is room now.
     pub(super) fn take(&self, bytes: usize) -> Option<Page> {
-<<<<<<< HEAD
-        self.pages.take(bytes, 1)?.pop()
-=======
         let taken = self.pages.take(bytes, 1);
         taken.and_then(|mut pages| pages.pop())
->>>>>>> tap
     }
 
-    /// Whether a page of `bytes` can be had at all.
+    /// Whether there can be a page of `bytes` at all.
     pub(super) fn can_hold(&self, bytes: usize) -> bool {
         self.pages.most_pages(bytes) > 0
     }

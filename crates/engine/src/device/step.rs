@@ -55,17 +55,6 @@ pub(super) struct Part {
     pub(super) kind: Kind,
 }
 
-impl Part {
-    /// Its sequences and rows.
-    fn step(&self) -> Step {
-        match &self.kind {
-            Kind::Written { step, .. } | Kind::Prompt { step, .. } => *step,
-            Kind::Rows(lists) => lists.step,
-            Kind::Body(lists) => lists.step,
-        }
-    }
-}
-
 /// How rows are attended.
 pub(super) enum Kind {
     /// Written tokens on full caches.
@@ -334,21 +323,12 @@ impl DeviceModel {
         self.finish(index, laid, work, ops);
     }
 
-<<<<<<< HEAD
-    /// The stream, normed by `weight`, as floats too unless that is none.
-    fn norm(&self, weight: Address, floats: Address, laid: &Laid, work: &Work) -> Op {
-        let hidden = self.config.hidden;
-        self.makers.rows.rms_norm(
-            work.stream.address(),
-            weight,
-=======
     /// The stream, normed by `weight`, also as `floats` unless that is [`Address::NONE`].
     fn norm(&self, weight: &Buffer, floats: Address, laid: &Laid, work: &Work) -> Op {
         let hidden = self.config.hidden;
         self.makers.rows.rms_norm(
             work.stream.address(),
             weight.address(),
->>>>>>> tap
             floats,
             work.normed.from(0, hidden),
             laid.rows,
@@ -367,17 +347,7 @@ impl DeviceModel {
             false => Address::NONE,
         };
         let normed = |row| work.normed.from(row, self.config.hidden);
-<<<<<<< HEAD
-        // What caches of inputs keep.
-        let keeps = laid.parts.iter().any(|part| part.layout.coded.is_some());
-        let floats = match keeps {
-            true => work.coded.normed.address(),
-            false => Address::NONE,
-        };
-        ops.push(self.norm(layer.attention_norm.address(), floats, laid, work));
-=======
         ops.push(self.norm(&layer.attention_norm, floats, laid, work));
->>>>>>> tap
         self.multiply(&layer.project, laid, work, &normed, ops);
     }
 
@@ -387,20 +357,14 @@ impl DeviceModel {
         let attended = |row| work.attended.from(row, self.config.query_width());
         self.multiply(&layer.attention_output, laid, work, &attended, ops);
         let normed = |row| work.normed.from(row, self.config.hidden);
-<<<<<<< HEAD
-        let weight = layer.feed_forward_norm.address();
-        ops.push(self.norm(weight, Address::NONE, laid, work));
-=======
         ops.push(self.norm(&layer.feed_forward_norm, Address::NONE, laid, work));
->>>>>>> tap
         self.multiply(&layer.widen, laid, work, &normed, ops);
         let inner = self.config.feed_forward;
         let gated = |row| work.gated.from(row, inner);
-        let widened = work.widened.address();
         ops.push(
             self.makers
                 .rows
-                .silu_mul(widened, gated(0), laid.rows, inner),
+                .silu_mul(work.widened.address(), gated(0), laid.rows, inner),
         );
         self.multiply(&layer.down, laid, work, &gated, ops);
     }
@@ -413,10 +377,10 @@ impl DeviceModel {
         let coded = part.layout.coded.as_ref().map(|coded| &coded.layers[index]);
         match (&part.kind, coded) {
             (Kind::Rows(lists), Some(layer)) => {
-                self.coded_rows(index, layer, part, lists, work, ops);
+                self.coded_rows(index, layer, part.first_row, lists, work, ops);
             }
             (Kind::Body(lists), Some(layer)) => {
-                self.coded_body(index, layer, part, lists, work, ops);
+                self.coded_body(index, layer, part.first_row, lists, work, ops);
             }
             (
                 Kind::Written {
@@ -427,11 +391,7 @@ impl DeviceModel {
                 _,
             ) => {
                 let page_offset = part.layout.layer_offsets[index];
-<<<<<<< HEAD
-                ops.push(self.append_full(index, part, work));
-=======
                 ops.push(self.append_full(index, part, step, Address::NONE, work));
->>>>>>> tap
                 let scratch = attend::Splits {
                     extents: work.extents.address(),
                     partial: work.partials.address(),
@@ -454,11 +414,7 @@ impl DeviceModel {
                 },
                 _,
             ) => {
-<<<<<<< HEAD
-                ops.push(self.append_full(index, part, work));
-=======
                 ops.push(self.append_full(index, part, step, Address::NONE, work));
->>>>>>> tap
                 let source = prompt::Source {
                     queries,
                     sequences: step.sequences,
@@ -476,10 +432,6 @@ impl DeviceModel {
         }
     }
 
-<<<<<<< HEAD
-    /// A part's new queries, keys and values, and whose they are.
-    pub(super) fn appended(&self, index: usize, part: &Part, work: &Work) -> append::New {
-=======
     /// Norms and rotates a part's rows and writes them to pages of a full cache; queries also as floats, unless `exact` is
     /// [`Address::NONE`].
     pub(super) fn append_full(
@@ -490,40 +442,26 @@ impl DeviceModel {
         exact: Address,
         work: &Work,
     ) -> Op {
->>>>>>> tap
         let config = &self.config;
         let layer = &self.layers[index];
-        let width = config.query_width() + 2 * config.kv_width();
+        let query = config.query_width();
+        let width = query + 2 * config.kv_width();
         let optional =
             |buffer: &Option<Buffer>| buffer.as_ref().map_or(Address::NONE, Buffer::address);
-        append::New {
+        let new = append::New {
             qkv: work.projected.at(4 * part.first_row * width),
-<<<<<<< HEAD
-            step: part.step(),
-=======
             step: *step,
->>>>>>> tap
             table: self.table.address(),
             query_weight: optional(&layer.query_norm),
             key_weight: optional(&layer.key_norm),
             epsilon: config.rms_epsilon,
-<<<<<<< HEAD
-        }
-    }
-
-    /// Norms and rotates a part's rows and writes them to pages of a full cache.
-    fn append_full(&self, index: usize, part: &Part, work: &Work) -> Op {
-        let query = self.config.query_width();
-=======
         };
->>>>>>> tap
         let places = append::Places {
             page_offset: Some(part.layout.layer_offsets[index]),
             queries: work.queries.at(2 * part.first_row * query),
             exact_queries: exact,
             ..append::Places::default()
         };
-        let new = self.appended(index, part, work);
         self.makers.append.append(&new, &places)
     }
 

@@ -130,9 +130,6 @@ impl DeviceModel {
     fn reserve(&self, cache: &mut DeviceCache, tokens: usize) -> Result<(), EngineError> {
         let wanted = cache.wanted(tokens, &[]);
         if !cache.could_hold(wanted) {
-<<<<<<< HEAD
-            return Err(cache.too_large(tokens));
-=======
             return Err(EngineError::TooLong {
                 tokens,
                 limit: cache.most_tokens(),
@@ -142,7 +139,6 @@ impl DeviceModel {
                     self.memory.bytes() >> 20
                 ),
             });
->>>>>>> tap
         }
         match cache.reserve(wanted) {
             true => Ok(()),
@@ -231,24 +227,10 @@ impl DeviceModel {
         let mut ops = self.begin(&laid, &work);
         for index in 0..layers {
             self.project(index, &laid, &work, &mut ops);
-<<<<<<< HEAD
-            let new = self.appended(index, part, &work);
-            let kept = reader.kept(index, &sequence);
-            let page_offset = part.layout.layer_offsets[index];
-            let places = append::Places {
-                page_offset: Some(page_offset),
-                queries: work.queries.address(),
-                exact_queries: match kept.is_empty() {
-                    true => Address::NONE,
-                    false => work.widened.address(),
-                },
-                ..append::Places::default()
-=======
             let kept = reader.kept(index, start, tokens.len());
             let exact = match kept.is_empty() {
                 true => Address::NONE,
                 false => work.widened.address(),
->>>>>>> tap
             };
             ops.push(self.append_full(index, part, step, exact, &work));
             ops.extend(self.keep(reader, index, start, kept, &work));

@@ -13,7 +13,6 @@ use footnote_device::kernels::{Half, PAGE_TOKENS, Step, append};
 use footnote_device::{Address, Buffer, Number, Op, Product};
 
 use super::{CodedLayer, REBUILT_PAGES, accumulator_place, full_layer_bytes, partials};
-use crate::device::step::Part;
 use crate::device::{DeviceModel, Work};
 
 /// Lists of the closed loop. Pages and accumulators of the same place belong together; zeros are passed over.
@@ -86,15 +85,14 @@ impl DeviceModel {
         &self,
         index: usize,
         layer: &CodedLayer,
-        part: &Part,
+        first_row: usize,
         lists: &RowLists,
         work: &Work,
         ops: &mut Vec<Op>,
     ) {
         let coded = &work.coded;
         let config = &self.config;
-        self.append_exact(index, part, None, work, ops);
-        let first_row = part.first_row;
+        self.append_exact(index, first_row, &lists.step, None, work, ops);
         self.write_open(index, layer, first_row, &[(lists.step, 0)], work, ops);
         let accumulates = matches!(layer.kept, Kept::Delta { .. });
         if let Some(walk) = &lists.walk {
@@ -152,13 +150,12 @@ impl DeviceModel {
         &self,
         index: usize,
         layer: &CodedLayer,
-        part: &Part,
+        first_row: usize,
         lists: &BodyLists,
         work: &Work,
         ops: &mut Vec<Op>,
     ) {
-        self.append_exact(index, part, Some(0), work, ops);
-        let first_row = part.first_row;
+        self.append_exact(index, first_row, &lists.step, Some(0), work, ops);
         self.write_open(index, layer, first_row, &lists.pieces, work, ops);
         if let Some(walk) = &lists.walk {
             self.walk(layer, walk.pages, walk.accumulators, walk.count, work, ops);
@@ -195,17 +192,27 @@ impl DeviceModel {
     fn append_exact(
         &self,
         index: usize,
-        part: &Part,
+        first_row: usize,
+        step: &Step,
         page_offset: Option<usize>,
         work: &Work,
         ops: &mut Vec<Op>,
     ) {
         let config = &self.config;
+        let layer = &self.layers[index];
+        let width = config.query_width() + 2 * config.kv_width();
         let coded = &work.coded;
-        let new = self.appended(index, part, work);
+        let new = append::New {
+            qkv: work.projected.at(4 * first_row * width),
+            step: *step,
+            table: self.table.address(),
+            query_weight: none(layer.query_norm.as_ref()),
+            key_weight: none(layer.key_norm.as_ref()),
+            epsilon: config.rms_epsilon,
+        };
         let places = append::Places {
             page_offset,
-            queries: work.queries.at(2 * part.first_row * config.query_width()),
+            queries: work.queries.at(2 * first_row * config.query_width()),
             exact_queries: coded.queries.address(),
             raw_keys: coded.raw_keys.address(),
             keys: coded.keys.address(),
