@@ -60,11 +60,7 @@ fn main() {
     let Some(given) = pages::given("evidence") else {
         return;
     };
-    let draft = Draft::new(
-        LoadedModel::open(&given.model, None).unwrap(),
-        None,
-    )
-    .unwrap();
+    let draft = Draft::new(LoadedModel::open(&given.model, None).unwrap(), None).unwrap();
     let cases = cases(&given, &draft);
     let lengths: Vec<usize> = cases.iter().map(|case| case.tokens.len()).collect();
     eprintln!(
