@@ -48,20 +48,23 @@ pub struct Paid {
     pub lines: f32,
 }
 
-/// Heads that find evidence, by how a model's name begins: layer, head and loudness. Those of Qwen2.5-Coder 0.5B are the eight
+/// A head's layer, number and loudness.
+type Known = (usize, usize, f32);
+
+/// Heads that find evidence, by how a model's name begins. Those of Qwen2.5-Coder 0.5B are the eight
 /// that order the pages of FinanceBench's 64 development questions best, of the first 14 layers (`cargo bench -p footnote-eval
 /// --bench rank_pages`); what such a choice does for questions of other companies is in `evals/results/compression.md`.
-const KNOWN_HEADS: &[(&str, &[(usize, usize, f32)])] = &[(
+const KNOWN_HEADS: &[(&str, &[Known])] = &[(
     "qwen2.5-coder-0.5b",
     &[
-        (9, 8, 5.386),
-        (11, 9, 3.172),
-        (11, 10, 2.201),
-        (11, 12, 6.176),
-        (13, 0, 5.931),
-        (13, 2, 6.966),
-        (13, 6, 5.104),
-        (13, 13, 4.777),
+        (9, 8, 5.387),
+        (11, 9, 3.173),
+        (11, 10, 2.207),
+        (11, 12, 6.187),
+        (13, 0, 5.938),
+        (13, 2, 6.968),
+        (13, 6, 5.112),
+        (13, 13, 4.780),
     ],
 )];
 
@@ -70,7 +73,7 @@ fn known_heads(model: &str) -> Option<Vec<Listened>> {
     let (_, heads) = KNOWN_HEADS
         .iter()
         .find(|(name, _)| model.starts_with(name))?;
-    let listened = |(layer, head, loud): &(usize, usize, f32)| Listened {
+    let listened = |(layer, head, loud): &Known| Listened {
         layer: *layer,
         head: *head,
         loud: *loud,
