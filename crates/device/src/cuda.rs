@@ -1,7 +1,10 @@
 //! Plans on NVIDIA GPUs, through the driver, NVRTC and cuBLASLt.
 //!
 //! All three are looked for when a device is opened: a machine without them gets [`DeviceError::Missing`], and building
-//! needs none of them. All work goes through one stream, in the order in which it is asked for. A plan that is run again
+//! needs none of them. The driver must be of CUDA 12.4 or later, NVRTC of 12.8 or later and cuBLASLt of 12 or later, both
+//! no newer than the driver's major version; they are taken from a toolkit, from Python packages, or from where
+//! `FOOTNOTE_NVRTC` and `FOOTNOTE_CUBLASLT` say. Compiled kernels are kept in [`kernel_folder`].
+//! All work goes through one stream, in the order in which it is asked for. A plan that is run again
 //! and again is recorded as a CUDA graph the second time (the first time its programs are loaded and its products'
 //! algorithms chosen, which must not happen while recording) and replayed from then on. Must not know what plans compute.
 

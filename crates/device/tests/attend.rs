@@ -7,6 +7,7 @@ use common::{Bench, close};
 use footnote_device::kernels::attend::{Attend, Splits};
 use footnote_device::kernels::{Half, HeadShape};
 use half::f16;
+use proptest::prelude::*;
 
 /// Weights are summed as f16: half a step of each, over values up to 1.
 const BOUND: f64 = 6e-4;
@@ -114,6 +115,20 @@ fn several_rows_see_no_further_than_themselves() {
     ];
     for heads in [shape(7, 1, 64), shape(8, 2, 128), shape(5, 5, 32)] {
         check(heads, &ragged, 8, Half::Bf16);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn any_ragged_step(
+        heads in prop::sample::select(vec![shape(1, 1, 32), shape(6, 1, 32), shape(8, 2, 64), shape(14, 2, 64)]),
+        sequences in prop::collection::vec((0_usize..500, 0_usize..5), 1..5),
+        splits in 1_usize..7,
+    ) {
+        prop_assume!(sequences.iter().any(|(_, rows)| *rows > 0));
+        check(heads, &sequences, splits, Half::F16);
     }
 }
 

@@ -7,6 +7,7 @@ use common::{Bench, close};
 use footnote_device::kernels::prompt::{Prompt, Source, Tile, TileRows};
 use footnote_device::kernels::{Half, HeadShape, PAGE_TOKENS};
 use half::f16;
+use proptest::prelude::*;
 
 /// Weights are summed as f16: half a step of each, over values up to 1.
 const BOUND: f64 = 6e-4;
@@ -149,15 +150,38 @@ fn parts_of_prompts_after_what_was_read_before() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    #[test]
+    fn any_ragged_step(
+        heads in prop::sample::select(vec![shape(1, 1, 32), shape(6, 1, 32), shape(2, 1, 64)]),
+        rows in prop::sample::select(BOTH.to_vec()),
+        sequences in prop::collection::vec((0_usize..400, 0_usize..150), 1..4),
+        band in prop::option::of(0_usize..300),
+        own in any::<bool>(),
+    ) {
+        prop_assume!(sequences.iter().any(|(_, rows)| *rows > 0));
+        Case { band, own, ..Case::plain(heads, rows) }.check(&sequences);
+    }
+}
+
 #[test]
 fn a_band_leaves_out_what_is_neither_first_nor_near() {
     for rows in BOTH {
-        for band in [0, 100, 300, 2_000] {
+        for band in [0, 100, 256, 300, 2_000] {
             Case {
                 band: Some(band),
                 ..Case::plain(shape(2, 1, 32), rows)
             }
-            .check(&[(900, 40), (0, 300), (256, 5), (511, 20), (612, 70)]);
+            .check(&[
+                (900, 40),
+                (0, 300),
+                (256, 5),
+                (511, 20),
+                (512, 3),
+                (768, 70),
+            ]);
         }
     }
 }

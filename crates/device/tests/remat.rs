@@ -478,6 +478,23 @@ fn inputs_and_accumulators() {
     }));
 }
 
+/// Products over many channels take two pages at once.
+#[test]
+fn wide_products() {
+    let texts = vec![(130, 1, 2), (257, 1, 0), (5, 1, 0)];
+    for (splits, shape) in [
+        (1, shape(Form::Inputs, Bits::Four, 1, 64, 512, 2)),
+        (2, shape(Form::Inputs, Bits::Half, 1, 32, 576, 1)),
+        (1, shape(Form::Latents, Bits::Three, 8, 64, 2048, 1)),
+    ] {
+        check(&Case {
+            splits,
+            texts: texts.clone(),
+            ..case(shape)
+        });
+    }
+}
+
 #[test]
 fn rows_over_the_end_of_a_group_and_many_splits() {
     for (splits, form) in [(1, Form::Keys), (7, Form::Latents), (3, Form::Inputs)] {

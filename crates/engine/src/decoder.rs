@@ -9,6 +9,7 @@ mod pruned;
 mod tapped;
 
 pub use perturb::{Perturbation, Target};
+pub(crate) use tapped::BANDED_CHUNK;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -178,6 +179,12 @@ impl Decoder {
     /// The same model on an accelerator, where its passes are made there.
     pub fn device(&self) -> Option<&Arc<DeviceModel>> {
         self.device.as_ref()
+    }
+
+    /// Tokens of the longest pass: a device has memory for so many.
+    pub(crate) fn longest_pass(&self) -> usize {
+        let device = self.device.as_ref();
+        device.map_or(usize::MAX, |device| device.options().rows)
     }
 
     /// An empty full cache for one sequence.

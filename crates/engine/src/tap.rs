@@ -108,6 +108,23 @@ impl Tap {
         self.scores
     }
 
+    /// What is read.
+    pub(crate) fn config(&self) -> &TapConfig {
+        &self.config
+    }
+
+    /// Tokens of the whole prompt.
+    pub(crate) fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Takes a row of scores that was found elsewhere; what it is too short for stays as it is.
+    pub(crate) fn put(&mut self, row: usize, scores: &[f32]) {
+        for (to, score) in self.scores[row].iter_mut().zip(scores) {
+            *to = *score;
+        }
+    }
+
     fn tapped(&self, layer: usize) -> Vec<(usize, usize)> {
         self.heads
             .iter()

@@ -1,5 +1,5 @@
 //! Models on a device beside the same models on the processor. The device is the interpreter of launch plans, which runs
-//! the GPU's own kernels as C++.
+//! the GPU's own kernels as C++; with `FOOTNOTE_TEST_DEVICE=cuda:0` and the feature `cuda` it is that GPU.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
 
@@ -8,15 +8,27 @@ mod tiny;
 use std::path::Path;
 use std::sync::Arc;
 
+use footnote_device::Device;
 use footnote_device::emulator::Emulator;
 use footnote_engine::cache::{Cache, CachePolicy};
+use footnote_engine::device::open;
+use footnote_engine::kernels::Bits;
 use footnote_engine::{Decoder, LoadedModel, OnDevice, Origin, Outputs, Scratch, Step, greedy};
+
+fn test_device() -> Arc<dyn Device> {
+    match std::env::var("FOOTNOTE_TEST_DEVICE") {
+        Ok(name) => open(name.parse().unwrap())
+            .unwrap()
+            .expect("a GPU, not the processor"),
+        Err(_) => Arc::new(Emulator::new(4 << 30)),
+    }
+}
 
 /// The same file twice: on the processor, and on an interpreter with passes of `rows` tokens.
 fn both(path: &Path, rows: usize) -> (LoadedModel, LoadedModel) {
     let on = OnDevice {
         rows,
-        ..OnDevice::new(Arc::new(Emulator::new(4 << 30)))
+        ..OnDevice::new(test_device())
     };
     let on = OnDevice {
         cache_bytes: Some(256 << 20),
@@ -57,6 +69,14 @@ fn apart(got: &[f32], wanted: &[f32]) -> f32 {
     }) / largest
 }
 
+/// Length of the difference over the length of what is wanted.
+fn distance(got: &[f32], wanted: &[f32]) -> f32 {
+    let square = |x: f32| f64::from(x).powi(2);
+    let difference: f64 = got.iter().zip(wanted).map(|(g, w)| square(g - w)).sum();
+    let length: f64 = wanted.iter().map(|w| square(*w)).sum();
+    (difference / length).sqrt() as f32
+}
+
 /// Every family and both kinds of halves, over more than one page, in chunks of odd sizes and then token by token.
 #[test]
 fn a_device_says_what_the_processor_says() {
@@ -92,6 +112,112 @@ fn a_device_says_what_the_processor_says() {
                 );
                 at += size;
             }
+        }
+    }
+}
+
+/// Caches of codes beside the processor's: keys and values, inputs, latents, differences, and these in the joint basis; over
+/// several groups, in chunks that begin and end within them, and then token by token over the end of one.
+#[test]
+fn caches_of_codes_say_what_the_processors_say() {
+    // With the wider ones inputs are wider than keys and values together.
+    let cases = [
+        ("qwen3", tiny::HIDDEN, Bits::Half),
+        ("qwen2", 160, Bits::Half),
+        ("llama", 160, Bits::Two),
+        ("qwen2", tiny::HIDDEN, Bits::Two),
+    ];
+    for (kind, hidden, bits) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write_folder(folder.path(), kind, &tiny::weights_of(kind, hidden));
+        let (host, device) = both(folder.path(), 300);
+        let tokens: Vec<u32> = (0..400).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+        let outlier = false;
+        let policies = [
+            CachePolicy::Kv(bits),
+            CachePolicy::KvRotated(bits),
+            CachePolicy::XQuant { bits, outlier },
+            CachePolicy::XQuantCl(bits),
+        ];
+        for policy in policies {
+            let mut all = (Vec::new(), Vec::new(), Vec::new());
+            let mut full_cache = host.decoder.full_cache().unwrap();
+            let mut host_cache = host.decoder.cache(policy).unwrap();
+            let mut cache = device.decoder.cache(policy).unwrap();
+            let mut at = 0;
+            for (size, origin) in [
+                (70, Origin::Prompt),
+                (30, Origin::Prompt),
+                (270, Origin::Prompt),
+                (1, Origin::Written),
+                (12, Origin::Written),
+                (1, Origin::Written),
+                (1, Origin::Written),
+                (5, Origin::Written),
+            ] {
+                let chunk = &tokens[at..at + size];
+                let full = read(&host.decoder, &mut full_cache, chunk, origin);
+                let wanted = read(&host.decoder, &mut host_cache, chunk, origin);
+                let got = read(&device.decoder, &mut cache, chunk, origin);
+                let off = distance(&got, &wanted);
+                // Nothing is coded yet, or nothing ever: only roundings differ.
+                if bits == Bits::Half || at + size <= 128 {
+                    assert!(
+                        off < 2e-2,
+                        "{kind} of {hidden}, {policy}: {off} from token {at}"
+                    );
+                } else {
+                    all.0.extend(full);
+                    all.1.extend(wanted);
+                    all.2.extend(got);
+                }
+                at += size;
+            }
+            // Now and then the code of a value differs, which is little beside what all codes lose.
+            if bits != Bits::Half {
+                let (off, lost) = (distance(&all.2, &all.1), distance(&all.0, &all.1));
+                assert!(
+                    off < 0.75 * lost,
+                    "{kind} of {hidden}, {policy}: {off} beside {lost}"
+                );
+            }
+            assert_eq!(cache.len(), host_cache.len());
+        }
+    }
+}
+
+/// However a text is cut, a cache of codes holds the same: what a token sees depends on its position alone.
+#[test]
+fn chunks_of_codes_make_no_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights_of("llama", 160));
+    let (_, device) = both(folder.path(), 320);
+    let tokens: Vec<u32> = (0..300).map(|i| i * 13 % tiny::VOCAB as u32).collect();
+    let bits = Bits::Half;
+    let outlier = false;
+    for policy in [
+        CachePolicy::Kv(bits),
+        CachePolicy::XQuant { bits, outlier },
+        CachePolicy::XQuantCl(bits),
+    ] {
+        let last = |sizes: &[usize]| {
+            let mut cache = device.decoder.cache(policy).unwrap();
+            let mut at = 0;
+            for size in sizes {
+                read(
+                    &device.decoder,
+                    &mut cache,
+                    &tokens[at..at + size],
+                    Origin::Prompt,
+                );
+                at += size;
+            }
+            read(&device.decoder, &mut cache, &[5], Origin::Written)
+        };
+        let whole = last(&[300]);
+        for sizes in [&[128, 172][..], &[100, 60, 140], &[1, 299], &[127, 2, 171]] {
+            let apart = apart(&last(sizes), &whole);
+            assert!(apart < 2e-2, "{policy} in {sizes:?}: {apart}");
         }
     }
 }

@@ -3,8 +3,11 @@
 #define WARPS 4
 #define TILE 16
 #define VALUE_TILES (HEAD_DIM / 8)
-// Values asked for before the softmax, so that they are on their way meanwhile.
+// Tiles of values asked for before the softmax, so that they are on their way meanwhile.
 #define EARLY (VALUE_TILES < 8 ? VALUE_TILES : 8)
+// Whether queries leave their registers to keys and values on their way, and are read from shared memory again and again.
+#define QUERIES_SHARED (HEAD_DIM >= 96)
+#define QUERY_STRIDE (HEAD_DIM + 8)
 // Floats of a row in shared memory: eight rows on different banks.
 #define STRIDE (HEAD_DIM + 8)
 
@@ -23,18 +26,19 @@ attend(const u16* queries, const Sequence* sequences, float* extents, float* par
   Sequence sequence = sequences[blockIdx.z];
   int count = min((int)sequence.rows * GROUP - first, TILE);
   if (count <= 0) return;
-  // Where pair m's results go, in heads of the step.
-  long row_head = (long)sequence.first_row * heads + kv_head * GROUP;
-#define PLACE(m) ((row_head + (long)((first + (m)) / GROUP) * heads + (first + (m)) % GROUP) * splits + split)
+  // Which of the step's heads pair m is, all rows' one after the other.
+  auto head_of = [&](int m) {
+    return (long)(sequence.first_row + (first + m) / GROUP) * heads + kv_head * GROUP + (first + m) % GROUP;
+  };
 
-  u32 length = sequence.start + sequence.rows;
-  u32 chunks = (length + CHUNK - 1) / CHUNK;
-  u32 share = ((chunks + splits - 1) / splits + WARPS - 1) / WARPS * WARPS;
-  u32 begin = split * share, end = min(begin + share, chunks);
+  // Whole pages, of which each warp takes a chunk.
+  u32 length = sequence.start + sequence.rows, pages = (length + PAGE_TOKENS - 1) / PAGE_TOKENS;
+  u32 share = (pages + splits - 1) / splits, begin = split * share * PAGE_TOKENS;
+  u32 end = min(begin + share * PAGE_TOKENS, length);
   if (begin >= end) {
     if ((int)threadIdx.x < count) {
-      extents[2 * PLACE((int)threadIdx.x)] = NO_SCORE;
-      extents[2 * PLACE((int)threadIdx.x) + 1] = 0.0f;
+      float* empty = extents + 2 * (head_of(threadIdx.x) * splits + split);
+      empty[0] = NO_SCORE, empty[1] = 0.0f;
     }
     return;
   }
@@ -42,41 +46,57 @@ attend(const u16* queries, const Sequence* sequences, float* extents, float* par
   const u16* rows[2];
   u32 last[2];  // the last slot that rows g and g + 8 see
   for (int half = 0; half < 2; half++) {
-    int m = g + 8 * half, row = (first + m) / GROUP;
-    long at = row_head + (long)row * heads + (first + m) % GROUP;
-    rows[half] = m < count ? queries + at * HEAD_DIM : (const u16*)0;
-    last[half] = m < count ? sequence.start + row : 0;
+    int m = g + 8 * half;
+    rows[half] = m < count ? queries + head_of(m) * HEAD_DIM : (const u16*)0;
+    last[half] = m < count ? sequence.start + (first + m) / GROUP : 0;
   }
   u32 q[STEPS][4];
   load_queries(q, rows[0], rows[1], t);
+#if QUERIES_SHARED
+  u16* query_rows = (u16*)(ends + WARPS * TILE * 2);  // [TILE][QUERY_STRIDE], in the order of steps
+  if (warp == 0) {
+#pragma unroll
+    for (int step = 0; step < STEPS; step++)
+#pragma unroll
+      for (int part = 0; part < 4; part++)
+        *(u32*)(query_rows + (g + part % 2 * 8) * QUERY_STRIDE + 16 * step + part / 2 * 8 + 2 * t) = q[step][part];
+  }
+  __syncthreads();
+  const u16* query_row = left_row(query_rows, QUERY_STRIDE, lane);
+#endif
 
   float out[VALUE_TILES][4] = {};
   float most[2] = {NO_SCORE, NO_SCORE}, sum[2] = {0.0f, 0.0f};
   u32 keys[4][STEPS][2];
-  long key_head = (long)kv_head * PAGE_TOKENS * HEAD_DIM;
-  long value_head = (long)(kv_heads + kv_head) * PAGE_TOKENS * HEAD_DIM;
-#define PAGE(chunk) ((const u16*)(sequence.pages[(chunk) / (PAGE_TOKENS / CHUNK)] + page_offset))
-#define WITHIN(chunk) ((chunk) % (PAGE_TOKENS / CHUNK) * CHUNK)
-  u32 chunk = begin + warp;
-  const u16* page = (const u16*)0;
-  if (chunk < end) {
-    page = PAGE(chunk);
-    load_keys(keys, page + key_head + WITHIN(chunk) * HEAD_DIM, g, t);
-  }
-  while (chunk < end) {
+  // From a page's start to what this lane reads of it.
+  long keys_at = page_offset / 2 + ((long)kv_head * PAGE_TOKENS + warp * CHUNK) * HEAD_DIM;
+  long values_at = page_offset / 2 + ((long)(kv_heads + kv_head) * HEAD_DIM + g) * PAGE_TOKENS + warp * CHUNK + 8 * t;
+  u32 at = begin + warp * CHUNK;
+  auto page_of = [&](u32 slot) { return slot < end ? (const u16*)sequence.pages[slot / PAGE_TOKENS] : (const u16*)0; };
+  const u16 *page = page_of(at), *next = page_of(at + PAGE_TOKENS);
+  if (page) load_keys(keys, page + keys_at, g, t);
+  while (page) {
     float s[4][4] = {};
+#if QUERIES_SHARED
+#pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+      u32 now[4];
+      ldmatrix(now, query_row + 16 * step);
+#pragma unroll
+      for (int i = 0; i < 4; i++) mma_f16(s[i], now, keys[i][step]);
+    }
+#else
     add_scores(s, q, keys);
-    const u16* values = page + value_head + g * PAGE_TOKENS + WITHIN(chunk) + 8 * t;
+#endif
+    const u16* values = page + values_at;
     Sixteen early[EARLY];
 #pragma unroll
     for (int n = 0; n < EARLY; n++) early[n] = load16(values + 8 * n * PAGE_TOKENS);
-    u32 slot = chunk * CHUNK + 8 * t;
-    // The next chunk's keys are on their way while this one's scores become weights.
-    chunk += WARPS;
-    if (chunk < end) {
-      page = PAGE(chunk);
-      load_keys(keys, page + key_head + WITHIN(chunk) * HEAD_DIM, g, t);
-    }
+    u32 slot = at + 8 * t;
+    // The next page's keys are on their way while this one's scores become weights, and the address after that.
+    at += PAGE_TOKENS, page = next;
+    if (page) load_keys(keys, page + keys_at, g, t);
+    next = page_of(at + PAGE_TOKENS);
 
     u32 weights[2][4];
 #pragma unroll
@@ -92,14 +112,13 @@ attend(const u16* queries, const Sequence* sequences, float* extents, float* par
         }
       largest = fmaxf(largest, shuffle_xor(largest, 1));
       largest = fmaxf(largest, shuffle_xor(largest, 2));
-      // A row that has seen nothing yet gives every token no weight rather than the same.
-      float base = largest == NO_SCORE ? 0.0f : largest;
-      float kept = worth(most[half], base);
+      // A row that has seen nothing yet sums up anything: its largest score says that it counts for nothing.
+      float kept = worth(most[half], largest);
       most[half] = largest;
       sum[half] *= kept;
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        float x = worth(s[i][2 * half], base), y = worth(s[i][2 * half + 1], base);
+        float x = worth(s[i][2 * half], largest), y = worth(s[i][2 * half + 1], largest);
         sum[half] += x + y;
         weights[i / 2][half + i % 2 * 2] = f16x2_of_f32(x, y);
       }
@@ -110,8 +129,8 @@ attend(const u16* queries, const Sequence* sequences, float* extents, float* par
     u32 held[4];
 #pragma unroll
     for (int pair = 0; pair < 4; pair++) {
-      u32 at = slot + 2 * pair;
-      held[pair] = at + 1 < length ? 0xffffffffu : at < length ? 0xffffu : 0u;
+      u32 first_of_pair = slot + 2 * pair;
+      held[pair] = first_of_pair + 1 < length ? 0xffffffffu : first_of_pair < length ? 0xffffu : 0u;
     }
 #pragma unroll
     for (int n = 0; n < VALUE_TILES; n++) {
@@ -145,7 +164,7 @@ attend(const u16* queries, const Sequence* sequences, float* extents, float* par
       total += kept * ends[2 * (w * TILE + m) + 1];
       all += kept * merged[(w * TILE + m) * STRIDE + element];
     }
-    long place = PLACE(m);
+    long place = head_of(m) * splits + split;
     partial[place * HEAD_DIM + element] = all;
     if (element == 0) extents[2 * place] = largest, extents[2 * place + 1] = total;
   }

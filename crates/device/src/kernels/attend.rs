@@ -92,7 +92,8 @@ impl Attend {
 
     /// Attention of f16 `queries`, `[rows][heads][head_dim]`, whose keys and values are in the pages already, at
     /// `page_offset` bytes from their starts. Row `r` of a sequence sees slots up to its own. No sequence may have more
-    /// than `most_rows` rows. Goes to `parts`, `[rows][heads][head_dim]`; nobody's rows get zeros.
+    /// than `most_rows` rows: where a step has prompts besides, those come last and `step` ends before them. Goes to
+    /// `parts`, `[rows][heads][head_dim]`; nobody's rows get zeros.
     pub fn attend(
         &self,
         queries: Address,
@@ -117,7 +118,10 @@ impl Attend {
         let tiles = (most_rows * self.shape.group()).div_ceil(TILE);
         // Scores are powers of two.
         let scale = std::f32::consts::LOG2_E / (self.shape.head_dim as f32).sqrt();
-        let shared = WARPS * TILE * (self.shape.head_dim + 8 + 2) * size_of::<f32>();
+        // The warps' sums with their ends, and queries as halves.
+        let head_dim = self.shape.head_dim;
+        let shared = WARPS * TILE * (head_dim + 8 + 2) * size_of::<f32>()
+            + TILE * (head_dim + 8) * size_of::<u16>();
         let attend = launch(
             "attend",
             [

@@ -32,7 +32,7 @@ pub const PAGE_TOKENS: usize = 128;
 /// A cache's *slots* are numbered from 0 without gaps; a *position* is what a token's rotation turns by. Slot `s` lies in
 /// page `s / PAGE_TOKENS`. A page of a full cache holds, for each layer at the layer's offset, rotated keys as f16
 /// `[kv_heads][PAGE_TOKENS][head_dim]` and then values as f16 `[kv_heads][head_dim][PAGE_TOKENS]`: each so that a lane
-/// reads what it multiplies in one piece.
+/// reads what it multiplies in one piece. Pages of coded caches are described in [`coded_pages`] and [`codes`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
     /// Where the addresses of its pages are (`u64` each).

@@ -120,6 +120,14 @@ DEVICE float warp_most(float x) {
 // Sixteen bytes at an aligned address.
 DEVICE Sixteen load16(const void* from) { return *(const Sixteen*)from; }
 DEVICE void store16(void* to, Sixteen x) { *(Sixteen*)to = x; }
+// What a lane names to `ldmatrix` of 16x16 halves, so that it gets the left side of a product, or the right sides of two,
+// whose columns lie as rows.
+DEVICE const u16* left_row(const u16* rows, int stride, int lane) {
+  return rows + (lane / 8 % 2 * 8 + lane % 8) * stride + lane / 16 * 8;
+}
+DEVICE const u16* right_row(const u16* rows, int stride, int lane) {
+  return rows + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8;
+}
 
 #define LOG2_E 1.4426950408889634f
 #define NO_SCORE (-1e30f)

@@ -21,14 +21,6 @@ struct Tile {
   u32 first;     // the slot of the first row, a multiple of ROWS
 };
 
-// The row that a lane names of four matrices: those of the left side lie along columns first, of the right along rows.
-DEVICE const u16* left_row(const u16* rows, int stride, int lane) {
-  return rows + (lane / 8 % 2 * 8 + lane % 8) * stride + lane / 16 * 8;
-}
-DEVICE const u16* right_row(const u16* rows, int stride, int lane) {
-  return rows + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8;
-}
-
 // Keys and values of KEYS tokens on their way to a stage; zeros from `count` tokens on, by eights for values.
 DEVICE void fetch(u16* stage, const u16* keys, const u16* values, int count) {
   for (int piece = threadIdx.x; piece < KEYS * VALUE_TILES; piece += 32 * WARPS) {
@@ -56,19 +48,17 @@ prompt(const u16* queries, const Sequence* sequences, const Tile* tiles, u16* hi
   int start = sequence.start, length = start + sequence.rows, first = tile.first;
   long head_at = ((long)sequence.first_row - start) * heads + head;  // plus slot * heads
   int end = min(first + ROWS, length);
-  int near = band > 0 ? max(start - band, 0) / BAND_BLOCK * BAND_BLOCK : 0;
+  int near = band >= 0 ? max(start - band, 0) / BAND_BLOCK * BAND_BLOCK : 0;
   long key_head = (long)kv_head * PAGE_TOKENS * HEAD_DIM;
   long value_head = (long)(kv_heads + kv_head) * PAGE_TOKENS * HEAD_DIM;
 
-#define FETCH(slot, stage)                                                                                         \
-  {                                                                                                                \
-    int group = (slot) / PAGE_TOKENS;                                                                              \
-    bool is_own = tile.own && group == first / PAGE_TOKENS;                                                        \
-    const u16* page = (const u16*)(is_own ? tile.own + own_offset : sequence.pages[group] + page_offset);          \
-    int within = (slot) % PAGE_TOKENS;                                                                             \
-    fetch(stages + (stage) * STAGE, page + key_head + within * HEAD_DIM, page + value_head + within, length - (slot)); \
-    copy_commit();                                                                                                 \
-  }
+  auto fetch_tile = [&](int slot, int stage) {
+    int group = slot / PAGE_TOKENS, within = slot % PAGE_TOKENS;
+    bool is_own = tile.own && group == first / PAGE_TOKENS;
+    const u16* page = (const u16*)(is_own ? tile.own + own_offset : sequence.pages[group] + page_offset);
+    fetch(stages + stage * STAGE, page + key_head + within * HEAD_DIM, page + value_head + within, length - slot);
+    copy_commit();
+  };
 
   for (int piece = threadIdx.x; piece < ROWS * VALUE_TILES; piece += 32 * WARPS) {
     int row = piece / VALUE_TILES, at = piece % VALUE_TILES * 8, slot = first + row;
@@ -76,7 +66,7 @@ prompt(const u16* queries, const Sequence* sequences, const Tile* tiles, u16* hi
     copy_async(query_rows + row * HEAD_STRIDE + at, queries + (head_at + (long)(held ? slot : start) * heads) * HEAD_DIM + at,
                held);
   }
-  FETCH(0, 0);
+  fetch_tile(0, 0);
 
   // The warp's rows, and whether any of them is one.
   int lowest = first + warp * WARP_ROWS, highest = lowest + WARP_ROWS - 1;
@@ -98,7 +88,7 @@ prompt(const u16* queries, const Sequence* sequences, const Tile* tiles, u16* hi
     u16* keys = stages + stage * STAGE;
     u16* values = keys + KEYS * HEAD_STRIDE;
     stage ^= 1;
-    if (next < end) FETCH(next, stage);
+    if (next < end) fetch_tile(next, stage);
     if (slot + KEYS > length && length % 8) {
       // Behind the last token a page holds anything, and no weight makes a NaN nothing.
       for (int row = threadIdx.x; row < HEAD_DIM; row += 32 * WARPS)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rows::Parts;
 use super::{Half, HeadShape, NO_SEQUENCE, Sequence};
-use crate::{Address, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Kernel, Launch, Op, Program};
 
 /// Threads of a block.
 const THREADS: u32 = 128;
@@ -177,8 +177,8 @@ impl Prompt {
                 self.shape.kv_heads.into(),
                 source.page_offset.into(),
                 source.own_offset.into(),
-                // A band of nothing still is one: what comes before it is let go.
-                source.band.map_or(0, |band| band.max(1)).into(),
+                // No band is below 0, so that one says that there is none.
+                source.band.map_or(Argument::Int(-1), Argument::from),
                 scale.into(),
             ],
         })

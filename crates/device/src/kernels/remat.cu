@@ -4,117 +4,7 @@
 // in registers; at most eight queries are the columns. Weights go through shared memory once, and then each warp weighs
 // some channels of the values of all 128 tokens.
 
-#define QUERIES 8
-#define STEPS (HEAD_DIM / 16)
-#define HALF_DIM (HEAD_DIM / 2)
-#define KEYS 0
-#define LATENTS 1
-#define INPUTS 2
-#define BY_CHANNEL (FORM != INPUTS)
-#define TURNS (ROTATED == 0)
-
-// Pieces of keys, K_WIDTH channels each, and of values, V_WIDTH channels each, are copied one ahead of the other.
-#define K_PIECES ((FORM == KEYS ? HEAD_DIM : WIDTH) / K_WIDTH)
-#define V_PIECES (VALUE_WIDTH / V_WIDTH)
-#define PIECES (K_PIECES + V_PIECES)
-// Bytes from row to row in shared memory, 16 more than a row where 16 divides it: so lanes meet different banks.
-#define CHANNEL_BYTES (16 * BITS)
-#define CHANNEL_STRIDE (CHANNEL_BYTES + 16)
-#define GROUP_BYTES (VALUE_GROUP * BITS / 8)
-#define GROUP_STRIDE (GROUP_BYTES % 16 ? GROUP_BYTES : GROUP_BYTES + 16)
-// Values of a head may lie in several groups.
-#define SPAN_BYTES (PAGE_TOKENS * GROUP_STRIDE)
-// Tiles of 16 channels of a piece of values. Where they are few, several warps share one, each with some of the tokens.
-#define TILES (V_WIDTH / 16)
-#define SLICES (V_PIECES == 1 && 8 % TILES == 0 ? 8 / TILES : 1)
-// Whether a lane's angles, the same for every page, stay in registers.
-#define KEEPS_ANGLES (FORM == KEYS || (FORM == LATENTS && HEAD_DIM <= 64))
-#define P_STRIDE (PAGE_TOKENS + 8)
-#define Q_STRIDE (HALF_DIM + 8)
-
-#define Q_BYTES (2 * 2 * QUERIES * Q_STRIDE * 4)
-#define P_BYTES (QUERIES * P_STRIDE * 2)
-#define MOST_BYTES (8 * QUERIES * 4)
-
-// Copies ROWS rows of BYTES; a row's bytes and all addresses are multiples of 16.
-template <int ROWS, int BYTES, int STRIDE>
-DEVICE void copy_rows(u8* to, const u8* from, long from_stride) {
-  for (int i = threadIdx.x; i < ROWS * (BYTES / 16); i += 256) {
-    int row = i / (BYTES / 16), at = i % (BYTES / 16) * 16;
-    copy_async(to + row * STRIDE + at, from + row * from_stride + at, true);
-  }
-}
-// Groups of 128 tokens, one behind the other.
-DEVICE void copy_group(u8* to, const u8* from) {
-  if (GROUP_BYTES % 16)
-    copy_rows<1, PAGE_TOKENS * GROUP_BYTES, 0>(to, from, 0);
-  else
-    copy_rows<PAGE_TOKENS, GROUP_BYTES, GROUP_STRIDE>(to, from, GROUP_BYTES);
-}
-
-// The pair of a head's channels that a lane has at a step: the two halves of a register. Any order does, as long as
-// queries and keys have the same; this is how products leave keys in registers.
-DEVICE int pair_of(int step, int t, int second) { return INTERLEAVED ? 8 * step + 4 * second + t : 8 * step + 2 * t + second; }
-DEVICE int first_of(int pair) { return INTERLEAVED ? 2 * pair : pair; }
-DEVICE int second_of(int pair) { return INTERLEAVED ? 2 * pair + 1 : pair + HALF_DIM; }
-
-// Which of a piece's channels a lane has of a tile of values.
-#define SHARED_BYTES (VALUE_GROUP == 128 && TILES == 8 && FORM != KEYS && BITS != 16)
-DEVICE int channel_of(int tile, int g, int second) {
-  return SHARED_BYTES ? place_of(tile, g, second) : 16 * tile + g + 8 * second;
-}
-
-struct Lane {
-  int warp, g, t;
-};
-
-struct Angle {
-  float cos, sin;
-};
-DEVICE Angle angle_at(const float* table, int position, int pair) {
-  const float* at = table + ((long)position * HALF_DIM + pair) * 2;
-  return {at[0], at[1]};
-}
-
-// The queries of this head, turned back by `position` where keys will be turned by their place in a page only.
-DEVICE void put_queries(u32* to, const float* queries, const float* table, int position, bool turn, float scale) {
-  for (int i = threadIdx.x; i < QUERIES * HALF_DIM; i += 256) {
-    int query = i / HALF_DIM, pair = i % HALF_DIM;
-    float x = 0.0f, y = 0.0f;
-    if (query < GROUP) {
-      x = queries[query * HEAD_DIM + first_of(pair)] * scale;
-      y = queries[query * HEAD_DIM + second_of(pair)] * scale;
-    }
-    if (turn) {
-      Angle angle = angle_at(table, position, pair);
-      float before = x;
-      x = x * angle.cos + y * angle.sin;
-      y = y * angle.cos - before * angle.sin;
-    }
-    u32 high = f16x2_of_f32(x, y);
-    to[query * Q_STRIDE + pair] = high;
-    to[(QUERIES + query) * Q_STRIDE + pair] = f16x2_of_f32(x - low_f16(high), y - high_f16(high));
-  }
-}
-
-// Scores of a warp's 16 tokens for one step of 16 channels: `keys` are (first pair, token), (first pair, token + 8), then
-// the second pair's.
-DEVICE void score(float (&scores)[4], const u32 (&keys)[4], const u32* queries, int step, Lane lane) {
-  for (int part = 0; part < 2; part++) {
-    const u32* row = queries + (part * QUERIES + lane.g) * Q_STRIDE;
-    u32 b[2] = {row[pair_of(step, lane.t, 0)], row[pair_of(step, lane.t, 1)]};
-    mma_f16(scores, keys, b);
-  }
-}
-
-// A key's pair as halves, turned by its place.
-DEVICE u32 turned(float x, float y, Angle angle) {
-  if (!TURNS) return f16x2_of_f32(x, y);
-  float cos = angle.cos, sin = angle.sin;
-  return f16x2_of_f32(x * cos - y * sin, x * sin + y * cos);
-}
-
-KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64* opens, const float* queries,
+KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u64* opens, const float* queries,
                   const float* table, const u8* projection, const float* key_bias, const float* key_norm, float epsilon,
                   float scale, int layer_offset, int k_factors, int v_codes, int v_factors, int open_offset,
                   int open_values, float* weighed, float* sums) {
@@ -122,57 +12,73 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
   u32* q_parts = (u32*)shared;
   u16* weights = (u16*)(shared + Q_BYTES);
   float* most = (float*)(shared + Q_BYTES + P_BYTES);
-  u8* ring = shared + Q_BYTES + P_BYTES + MOST_BYTES;
+  Line* lines = (Line*)(shared + Q_BYTES + P_BYTES + MOST_BYTES);
+  u8* ring = (u8*)lines + LINES_BYTES;
 
-  int split = blockIdx.x, head = blockIdx.y, row = blockIdx.z;
-  int kv_heads = gridDim.y;
+  int split = blockIdx.x, head = blockIdx.y * HEADS, row = blockIdx.z;
+  int kv_heads = gridDim.y * HEADS;
   Lane lane = {(int)threadIdx.x / 32, (int)threadIdx.x % 32 / 4, (int)threadIdx.x % 4};
   u32 which = row_sequence[row];
   if (which == NO_SEQUENCE) return;
   Sequence sequence = sequences[which];
   int slot = sequence.start + row - sequence.first_row;
-  // Units are closed pages, and at last the open one.
-  int closed = slot / PAGE_TOKENS;
-  int each = (closed + 1 + gridDim.x - 1) / gridDim.x;
-  int begin = split * each, end = min(begin + each, closed + 1);
-  long partial = (((long)row * kv_heads + head) * gridDim.x + split) * GROUP;
+  // Units are PAGES closed pages each, the last one's perhaps fewer, and then the open one.
+  int closed = slot / PAGE_TOKENS, open_unit = (closed + PAGES - 1) / PAGES;
+  int each = (open_unit + 1 + gridDim.x - 1) / gridDim.x;
+  int begin = split * each, end = min(begin + each, open_unit + 1);
+  auto partial = [&](int column) {
+    return (((long)row * kv_heads + head + column / GROUP) * gridDim.x + split) * GROUP + column % GROUP;
+  };
   if (begin >= end) {
-    if (threadIdx.x < GROUP) {
-      sums[(partial + threadIdx.x) * 2] = NO_SCORE;
-      sums[(partial + threadIdx.x) * 2 + 1] = 0.0f;
+    if (threadIdx.x < COLUMNS) {
+      sums[partial(threadIdx.x) * 2] = NO_SCORE;
+      sums[partial(threadIdx.x) * 2 + 1] = 0.0f;
     }
     return;
   }
   const float* head_queries = queries + ((long)row * kv_heads + head) * GROUP * HEAD_DIM;
-  int last_page = min(end, closed);
+  int closed_end = min(end * PAGES, closed);
   // The first group of this head's values.
   int first_group = min(head * HEAD_DIM / VALUE_GROUP, VALUE_ROW / VALUE_GROUP - SPAN);
 
   int fetched = 0, used = 0;
   auto fetch = [&] {
-    int page = begin + fetched / PIECES, piece = fetched % PIECES;
+    int first_page = (begin + fetched / PIECES) * PAGES, piece = fetched % PIECES;
     u8* to = ring + fetched % STAGES * STAGE_BYTES;
-    if (page < last_page) {
-      const u8* from = (const u8*)sequence.pages[page] + layer_offset;
-      if (piece < K_PIECES) {
+    if (piece < ALL_K_PIECES) {
+      piece %= K_PIECES;
+#pragma unroll
+      for (int i = 0; i < PAGES; i++) {
+        if (first_page + i >= closed_end) continue;
+        const u8* from = (const u8*)sequence.pages[first_page + i] + layer_offset;
+        u8* codes = to + i * K_BYTES;
+        u8* factors = to + FACTORS_AT + i * K_FACTORS * 4;
         int first = FORM == KEYS ? head * HEAD_DIM : piece * K_WIDTH;
-        if (BY_CHANNEL) {
-          copy_rows<K_WIDTH, CHANNEL_BYTES, CHANNEL_STRIDE>(to, from + (long)first * CHANNEL_BYTES, CHANNEL_BYTES);
-          if (BITS < 16) copy_rows<1, K_WIDTH * 4, 0>(to + FACTORS_AT, from + k_factors + first * 4, 0);
-        } else if (BITS == 16) {
-          copy_rows<PAGE_TOKENS, K_WIDTH * 2, K_WIDTH * 2 + 16>(to, from + first * 2, WIDTH * 2);
-        } else {
-          copy_group(to, from + (long)piece * PAGE_TOKENS * GROUP_BYTES);
-          copy_rows<1, PAGE_TOKENS * 4, 0>(to + FACTORS_AT, from + k_factors + piece * PAGE_TOKENS * 4, 0);
-        }
-      } else if (BITS == 16) {
-        int first = FORM == KEYS ? head * HEAD_DIM : (piece - K_PIECES) * V_WIDTH;
+#if BY_CHANNEL
+        copy_rows<K_WIDTH, CHANNEL_BYTES, CHANNEL_STRIDE>(codes, from + (long)first * CHANNEL_BYTES, CHANNEL_BYTES);
+        if (BITS < 16) copy_rows<1, K_FACTORS * 4, 0>(factors, from + k_factors + first * 4, 0);
+#elif BITS == 16
+        copy_rows<PAGE_TOKENS, K_WIDTH * 2, K_WIDTH * 2 + 16>(codes, from + first * 2, WIDTH * 2);
+#else
+        copy_group(codes, from + (long)piece * PAGE_TOKENS * GROUP_BYTES);
+        copy_rows<1, K_FACTORS * 4, 0>(factors, from + k_factors + piece * PAGE_TOKENS * 4, 0);
+#endif
+      }
+    } else {
+      int page = first_page + (piece - ALL_K_PIECES) / V_PIECES;
+      piece = (piece - ALL_K_PIECES) % V_PIECES;
+      if (page < closed_end) {
+        const u8* from = (const u8*)sequence.pages[page] + layer_offset;
+#if BITS == 16
+        int first = FORM == KEYS ? head * HEAD_DIM : piece * V_WIDTH;
         copy_rows<PAGE_TOKENS, V_WIDTH * 2, V_WIDTH * 2 + 16>(to, from + v_codes + first * 2, VALUE_ROW * 2);
-      } else {
-        int first = FORM == KEYS ? first_group : piece - K_PIECES;
+#else
+        int first = FORM == KEYS ? first_group : piece;
+#pragma unroll
         for (int group = 0; group < SPAN; group++)
           copy_group(to + group * SPAN_BYTES, from + v_codes + (long)(first + group) * PAGE_TOKENS * GROUP_BYTES);
         copy_rows<1, SPAN * PAGE_TOKENS * 4, 0>(to + FACTORS_AT, from + v_factors + first * PAGE_TOKENS * 4, 0);
+#endif
       }
     }
     copy_commit();
@@ -206,136 +112,129 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
 
   for (int stage = 0; stage < STAGES - 1; stage++) fetch();
   auto put = [&](int unit) {
-    if (unit < end)
-      put_queries(q_parts + unit % 2 * 2 * QUERIES * Q_STRIDE, head_queries, table, unit * PAGE_TOKENS + sequence.skipped,
-                  TURNS && unit < closed, scale * LOG2_E);
+    if (unit >= end) return;
+    u32* to = q_parts + unit % 2 * PAGES * PAGE_QUERIES;
+    for (int i = 0; i < (unit < open_unit ? PAGES : 1); i++) {
+      int position = min(unit * PAGES + i, closed) * PAGE_TOKENS + sequence.skipped;
+      put_queries(to + i * PAGE_QUERIES, head_queries, table, position, TURNS && unit < open_unit, scale * LOG2_E);
+    }
   };
   put(begin);
   __syncthreads();
 
   for (int unit = begin; unit < end; unit++) {
-    const u32* unit_queries = q_parts + unit % 2 * 2 * QUERIES * Q_STRIDE;
+    const u32* unit_queries = q_parts + unit % 2 * PAGES * PAGE_QUERIES;
     const u8* open = (opens ? (const u8*)opens[row] : sequence.open) + open_offset;
-    int valid = unit < closed ? PAGE_TOKENS : slot % PAGE_TOKENS + 1;
-    float scores[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (unit < closed) {
+    bool is_open = unit == open_unit;
+    int valid = slot % PAGE_TOKENS + 1, pages = is_open ? 1 : min(PAGES, closed - unit * PAGES);
+    float scores[PAGES][4];
+    for (int i = 0; i < 4 * PAGES; i++) scores[i / 4][i % 4] = 0.0f;
+    if (!is_open) {
 #if FORM == KEYS
       const u8* stage = next();
-      const u32* factors = (const u32*)(stage + FACTORS_AT);
+      // Factors and bias of a channel, for all lanes.
+      if (threadIdx.x < HEAD_DIM) {
+        int channel = threadIdx.x;
+        float bias = key_bias ? key_bias[head * HEAD_DIM + channel] : 0.0f;
+        lines[channel] = line_of(BITS < 16 ? ((const u32*)(stage + FACTORS_AT))[channel] : 0, bias);
+      }
+      __syncthreads();
 #pragma unroll
       for (int step = 0; step < STEPS; step++) {
         u32 keys[4];
 #pragma unroll
         for (int second = 0; second < 2; second++) {
           int pair = pair_of(step, lane.t, second);
+          int channels[2] = {first_of(pair), second_of(pair)};
           float x[2][2];
+          u32 codes[2];
+          places_of(stage + channels[0] * CHANNEL_STRIDE, stage + channels[1] * CHANNEL_STRIDE, lane.warp, lane.g,
+                    codes[0], codes[1]);
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            int channel = i ? second_of(pair) : first_of(pair);
-            u32 codes[2], both = BITS < 16 ? factors[channel] : 0;
-            codes_of(stage + channel * CHANNEL_STRIDE, lane.warp, lane.g, codes[0], codes[1]);
-            float bias = key_bias ? key_bias[head * HEAD_DIM + channel] : 0.0f;
-            x[0][i] = value_of(codes[0], both) + bias;
-            x[1][i] = value_of(codes[1], both) + bias;
+            Line line = lines[channels[i]];
+            for (int token = 0; token < 2; token++) x[token][i] = on_line(codes[token] >> (16 * i) & 0xffff, line);
           }
 #pragma unroll
           for (int token = 0; token < 2; token++)
             keys[2 * second + token] = turned(x[token][0], x[token][1], angle(step, second, token));
         }
-        score(scores, keys, unit_queries, step, lane);
+        score(scores[0], keys, unit_queries, step, 0, lane);
       }
 #else
-      float made[2 * STEPS][4];
-#pragma unroll
-      for (int n = 0; n < 2 * STEPS; n++)
-        for (int i = 0; i < 4; i++) made[n][i] = 0.0f;
-      for (int piece = 0; piece < K_PIECES; piece++) {
-        const u8* stage = next();
-        const u32* factors = (const u32*)(stage + FACTORS_AT);
-        const u8* right = projection + (((long)head * (WIDTH / 16) + piece * (K_WIDTH / 16)) * STEPS * 32 + threadIdx.x % 32) * 16;
-#pragma unroll 2
-        for (int step = 0; step < K_WIDTH / 16; step++) {
-          u32 a[4];
-#pragma unroll
-          for (int second = 0; second < 2; second++) {
-            int channel = 16 * step + 8 * second + 2 * lane.t;
-#if FORM == LATENTS
-            u32 codes[2][2], scales = 0, leasts = 0;
-            for (int i = 0; i < 2; i++)
-              codes_of(stage + (channel + i) * CHANNEL_STRIDE, lane.warp, lane.g, codes[0][i], codes[1][i]);
-            if (BITS < 16) {
-              scales = scales_of(factors[channel], factors[channel + 1]);
-              leasts = leasts_of(factors[channel], factors[channel + 1]);
-            }
-            for (int token = 0; token < 2; token++)
-              a[2 * second + token] = values_of(codes[token][0] | codes[token][1] << 16, scales, leasts);
-#else
-            for (int token = 0; token < 2; token++) {
-              int stride = BITS == 16 ? K_WIDTH * 2 + 16 : GROUP_STRIDE;
-              u32 both = BITS < 16 ? factors[places[token]] : 0;
-              a[2 * second + token] = values_of(two_codes_at<VALUE_GROUP>(stage + places[token] * stride, channel),
-                                                scales_of(both, both), leasts_of(both, both));
-            }
-#endif
-          }
-#pragma unroll
-          for (int n = 0; n < STEPS; n++) {
-            Sixteen b = load16(right + (long)(step * STEPS + n) * 32 * 16);
-            u32 left_tile[2] = {b.x, b.y}, right_tile[2] = {b.z, b.w};
-            mma_f16(made[2 * n], a, left_tile);
-            mma_f16(made[2 * n + 1], a, right_tile);
-          }
-        }
-      }
-      // Element i of tile n is channel 8 n + 2 t + i % 2 of token i / 2.
-      float factor[2] = {0.0f, 0.0f};
-#pragma unroll
-      for (int n = 0; n < 2 * STEPS; n++)
-        for (int i = 0; i < 4; i++) {
-          if (key_bias) made[n][i] += key_bias[head * HEAD_DIM + 8 * n + 2 * lane.t + i % 2];
-          factor[i / 2] += made[n][i] * made[n][i];
-        }
-      if (key_norm) {
-        for (int token = 0; token < 2; token++) {
-          factor[token] += shuffle_xor(factor[token], 1);
-          factor[token] += shuffle_xor(factor[token], 2);
-          factor[token] = rsqrtf(factor[token] / HEAD_DIM + epsilon);
-        }
+#pragma unroll 1
+      for (int of = 0; of < HEADS; of++) {
+        float made[PAGES][2 * STEPS][4];
 #pragma unroll
         for (int n = 0; n < 2 * STEPS; n++)
-          for (int i = 0; i < 4; i++) made[n][i] *= factor[i / 2] * key_norm[8 * n + 2 * lane.t + i % 2];
-      }
+          for (int i = 0; i < 4 * PAGES; i++) made[i / 4][n][i % 4] = 0.0f;
+        for (int piece = 0; piece < K_PIECES; piece++) {
+          const u8* stage = next();
+          const u8* right = projection + (((long)(head + of) * (WIDTH / 16) + piece * (K_WIDTH / 16)) * STEPS * 32 + threadIdx.x % 32) * 16;
+#pragma unroll 1
+          for (int step = 0; step < K_WIDTH / 16; step++) {
+            u32 a[PAGES][4];
 #pragma unroll
-      for (int step = 0; step < STEPS; step++) {
-        u32 keys[4];
+            for (int i = 0; i < 2 * PAGES; i++)
+              put_rows(a[i / 2], i % 2, stage + i / 2 * K_BYTES, (const u32*)(stage + FACTORS_AT) + i / 2 * K_FACTORS,
+                       16 * step + 8 * (i % 2) + 2 * lane.t, lane);
 #pragma unroll
-        for (int second = 0; second < 2; second++)
+            for (int n = 0; n < STEPS; n++) {
+              Sixteen b = load16(right + (long)(step * STEPS + n) * 32 * 16);
+              u32 left_tile[2] = {b.x, b.y}, right_tile[2] = {b.z, b.w};
 #pragma unroll
-          for (int token = 0; token < 2; token++) {
-            float x = INTERLEAVED ? made[2 * step + second][2 * token] : made[step][2 * token + second];
-            float y = INTERLEAVED ? made[2 * step + second][2 * token + 1] : made[step + STEPS][2 * token + second];
-            keys[2 * second + token] = turned(x, y, angle(step, second, token));
+              for (int i = 0; i < PAGES; i++) {
+                mma_f16(made[i][2 * n], a[i], left_tile);
+                mma_f16(made[i][2 * n + 1], a[i], right_tile);
+              }
+            }
           }
-        score(scores, keys, unit_queries, step, lane);
+        }
+#pragma unroll
+        for (int i = 0; i < PAGES; i++) finish_keys(made[i], key_bias ? key_bias + (head + of) * HEAD_DIM : nullptr, key_norm, epsilon, lane);
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) {
+          u32 keys[PAGES][4];
+#pragma unroll
+          for (int second = 0; second < 2; second++)
+#pragma unroll
+            for (int token = 0; token < 2; token++) {
+              Angle by = angle(step, second, token);
+#pragma unroll
+              for (int i = 0; i < PAGES; i++) {
+                const float* x = INTERLEAVED ? &made[i][2 * step + second][2 * token] : &made[i][step][2 * token + second];
+                const float* y = INTERLEAVED ? x + 1 : &made[i][step + STEPS][2 * token + second];
+                keys[i][2 * second + token] = turned(*x, *y, by);
+              }
+            }
+#pragma unroll
+          for (int i = 0; i < PAGES; i++) score(scores[i], keys[i], unit_queries + i * PAGE_QUERIES, step, of, lane);
+        }
       }
+      // What was made of a page that is not there may be anything.
+      for (int i = 1; i < PAGES; i++)
+        if (i >= pages)
+          for (int at = 0; at < 4; at++) scores[i][at] = NO_SCORE;
 #endif
     } else {
-      const u16* rows = (const u16*)open + (long)head * PAGE_TOKENS * HEAD_DIM;
-      for (int step = 0; step < STEPS; step++) {
+#pragma unroll 1
+      for (int i = 0; i < HEADS * STEPS; i++) {
+        const u16* rows = (const u16*)open + (long)(head + i / STEPS) * PAGE_TOKENS * HEAD_DIM;
         u32 keys[4];
-        for (int i = 0; i < 4; i++) {
-          int pair = pair_of(step, lane.t, i / 2), place = places[i % 2];
+        for (int at = 0; at < 4; at++) {
+          int pair = pair_of(i % STEPS, lane.t, at / 2), place = places[at % 2];
           const u16* key = rows + place * HEAD_DIM;
-          keys[i] = place < valid ? key[first_of(pair)] | (u32)key[second_of(pair)] << 16 : 0;
+          keys[at] = place < valid ? key[first_of(pair)] | (u32)key[second_of(pair)] << 16 : 0;
         }
-        score(scores, keys, unit_queries, step, lane);
+        score(scores[0], keys, unit_queries, i % STEPS, i / STEPS, lane);
       }
-      for (int i = 0; i < 4; i++)
-        if (places[i / 2] >= valid) scores[i] = NO_SCORE;
+      for (int i = 0; i < 4 * PAGES; i++)
+        if (i >= 4 || places[i / 2] >= valid) scores[i / 4][i % 4] = NO_SCORE;
     }
 
     // The largest score of each query, over all warps; a lane has queries 2 t and 2 t + 1.
-    float largest[2] = {fmaxf(scores[0], scores[2]), fmaxf(scores[1], scores[3])};
+    float largest[2] = {NO_SCORE, NO_SCORE};
+    for (int i = 0; i < 4 * PAGES; i++) largest[i % 2] = fmaxf(largest[i % 2], scores[i / 4][i % 4]);
     for (int i = 0; i < 2; i++) {
       for (int mask = 4; mask < 32; mask *= 2) largest[i] = fmaxf(largest[i], shuffle_xor(largest[i], mask));
       if (lane.g == 0) most[lane.warp * QUERIES + 2 * lane.t + i] = largest[i];
@@ -347,10 +246,10 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
       for (int warp = 0; warp < 8; warp++) running_most[i] = fmaxf(running_most[i], most[warp * QUERIES + 2 * lane.t + i]);
       shrink[i] = power_of_two(before - running_most[i]);
       sum[i] *= shrink[i];
-      for (int token = 0; token < 2; token++) {
-        float weight = power_of_two(scores[2 * token + i] - running_most[i]);
+      for (int at = 0; at < 2 * PAGES; at++) {
+        float weight = power_of_two(scores[at / 2][at % 2 * 2 + i] - running_most[i]);
         sum[i] += weight;
-        weights[(2 * lane.t + i) * P_STRIDE + places[token]] = f16_of_f32(weight);
+        weights[(at / 2 * QUERIES + 2 * lane.t + i) * P_STRIDE + places[at % 2]] = f16_of_f32(weight);
       }
     }
 #pragma unroll
@@ -359,61 +258,30 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
     put(unit + 1);
     __syncthreads();
 
+#pragma unroll 1
+    for (int page = 0; page < (is_open ? 1 : PAGES); page++) {
 #pragma unroll
-    for (int piece = 0; piece < V_PIECES; piece++) {
-      const u8* stage = unit < closed ? next() : nullptr;
-      const u32* factors = (const u32*)(stage + FACTORS_AT);
-      if (!weighs) continue;
-      for (int k = 0; k < 8 / SLICES; k++) {
-        int token = 16 * (slice * (8 / SLICES) + k) + 2 * lane.t;
-        const u16* p = weights + lane.g * P_STRIDE + token;
-        u32 b[2] = {*(const u32*)p, *(const u32*)(p + 8)}, a[4];
-        if (unit < closed) {
-          // a: (channel, tokens), (channel + 8, tokens), then tokens + 8.
-#pragma unroll
-          for (int half = 0; half < 2; half++) {
-            int from = token + 8 * half;
-#if BITS == 16
-            const u8* rows = stage + from * (V_WIDTH * 2 + 16);
-            for (int second = 0; second < 2; second++) {
-              int channel = channel_of(tile, lane.g, second);
-              a[2 * half + second] = ((const u16*)rows)[channel] | (u32)((const u16*)(rows + V_WIDTH * 2 + 16))[channel] << 16;
-            }
-#else
-            // A head's tile lies in one group.
-            int in_row = FORM == KEYS ? head * HEAD_DIM + 16 * tile : 0;
-            int group = FORM == KEYS ? in_row / VALUE_GROUP - first_group : 0;
-            int in_group = FORM == KEYS ? in_row % VALUE_GROUP : 16 * tile;
-            const u8* rows = stage + group * SPAN_BYTES + from * GROUP_STRIDE;
-            u32 first[2], other[2];
-            if (SHARED_BYTES) {
-              codes_of(rows, tile, lane.g, first[0], first[1]);
-              codes_of(rows + GROUP_STRIDE, tile, lane.g, other[0], other[1]);
-            } else {
-              for (int second = 0; second < 2; second++) {
-                first[second] = code_at<VALUE_GROUP>(rows, in_group + lane.g + 8 * second);
-                other[second] = code_at<VALUE_GROUP>(rows + GROUP_STRIDE, in_group + lane.g + 8 * second);
-              }
-            }
-            u32 one = factors[group * PAGE_TOKENS + from], two = factors[group * PAGE_TOKENS + from + 1];
-            for (int second = 0; second < 2; second++)
-              a[2 * half + second] = values_of(first[second] | other[second] << 16, scales_of(one, two), leasts_of(one, two));
-#endif
+      for (int piece = 0; piece < V_PIECES; piece++) {
+        const u8* stage = is_open ? ring : next();
+        if (!weighs || page >= pages) continue;
+        int first_k = slice * (8 / SLICES);
+        if (is_open) {
+#pragma unroll 1
+          for (int k = first_k; k < first_k + 8 / SLICES; k++) {
+            u32 a[4];
+            int channel = piece * V_WIDTH + channel_of(tile, lane.g, 0);
+            put_open_values(a, (const u16*)(open + open_values), channel, head, 16 * k + 2 * lane.t, valid);
+            weigh(values[piece], a, weights, 16 * k, lane);
           }
         } else {
-          const u16* from = (const u16*)(open + open_values);
-          for (int i = 0; i < 4; i++) {
-            int channel = piece * V_WIDTH + channel_of(tile, lane.g, i % 2), place = token + 8 * (i / 2);
-#if FORM == INPUTS
-            u32 one = from[(long)place * VALUE_WIDTH + channel], two = from[(long)(place + 1) * VALUE_WIDTH + channel];
-#else
-            if (FORM == KEYS) channel += head * HEAD_DIM;
-            u32 one = from[channel * PAGE_TOKENS + place], two = from[channel * PAGE_TOKENS + place + 1];
-#endif
-            a[i] = (place < valid ? one : 0) | (place + 1 < valid ? two << 16 : 0);
+#pragma unroll
+          for (int k = first_k; k < first_k + 8 / SLICES; k++) {
+            u32 a[4];
+            for (int half = 0; half < 2; half++)
+              put_values(a, half, stage, 16 * k + 8 * half + 2 * lane.t, tile, head, first_group, lane);
+            weigh(values[piece], a, weights + page * QUERIES * P_STRIDE, 16 * k, lane);
           }
         }
-        mma_f16(values[piece], a, b);
       }
     }
   }
@@ -437,82 +305,17 @@ KERNEL(256) remat(const Sequence* sequences, const u32* row_sequence, const u64*
     for (int piece = 0; piece < V_PIECES; piece++)
       for (int i = 0; i < 4; i++) {
         int query = 2 * lane.t + i % 2;
-        if (query < GROUP)
-          weighed[(partial + query) * VALUE_WIDTH + piece * V_WIDTH + channel_of(tile, lane.g, i / 2)] = values[piece][i];
+        if (query < COLUMNS)
+          weighed[partial(query) * VALUE_WIDTH + piece * V_WIDTH + channel_of(tile, lane.g, i / 2)] = values[piece][i];
       }
   }
   if (lane.warp == 0 && lane.g == 0)
     for (int i = 0; i < 2; i++) {
       int query = 2 * lane.t + i;
-      if (query >= GROUP) continue;
+      if (query >= COLUMNS) continue;
       float all = 0.0f;
       for (int warp = 0; warp < 8; warp++) all += most[warp * QUERIES + query];
-      sums[(partial + query) * 2] = running_most[i];
-      sums[(partial + query) * 2 + 1] = all;
+      sums[partial(query) * 2] = running_most[i];
+      sums[partial(query) * 2 + 1] = all;
     }
-}
-
-// One matrix of f16 `[kv][width]` in the order in which `remat` reads it: 16 bytes for each (head, step, pair of tiles,
-// lane).
-KERNEL(256) arrange(const u16* matrix, u8* out, int width) {
-  int steps = width / 16, i = blockIdx.x * 256 + threadIdx.x;
-  int lane = i % 32, tiles = i / 32 % STEPS, step = i / 32 / STEPS % steps, head = i / 32 / STEPS / steps;
-  if (head >= KV_HEADS) return;
-  u32 words[4];
-  for (int word = 0; word < 4; word++) {
-    int channel = head * HEAD_DIM + 8 * (2 * tiles + word / 2) + lane / 4, from = 16 * step + 8 * (word % 2) + lane % 4 * 2;
-    words[word] = *(const u32*)(matrix + (long)channel * width + from);
-  }
-  store16(out + (long)i * 16, {words[0], words[1], words[2], words[3]});
-}
-
-// Joins the splits of a (head of keys, row), brings values back by f16 `mix` `[kv][VALUE_WIDTH]` where there is one, adds
-// their bias, and writes halves `[row][heads * HEAD_DIM]`.
-KERNEL(256) join(const u32* row_sequence, const float* weighed, const float* sums, int splits, const u16* mix,
-                 const float* value_bias, u16* high, u16* low) {
-  DYNAMIC_SHARED(shared);
-  float* joined = (float*)shared;
-  int head = blockIdx.x, row = blockIdx.y, kv_heads = gridDim.x;
-  long first = ((long)row * kv_heads + head) * splits * GROUP;
-  bool fills = row_sequence[row] == NO_SEQUENCE;
-  for (int i = threadIdx.x; i < GROUP * VALUE_WIDTH; i += 256) {
-    int query = i / VALUE_WIDTH, channel = i % VALUE_WIDTH;
-    float most = NO_SCORE, sum = 0.0f, x = 0.0f;
-    if (!fills) {
-      for (int split = 0; split < splits; split++) most = fmaxf(most, sums[(first + split * GROUP + query) * 2]);
-      for (int split = 0; split < splits; split++) {
-        long at = first + split * GROUP + query;
-        // What a split without tokens left in its place may be anything.
-        if (sums[at * 2 + 1] == 0.0f) continue;
-        float weight = power_of_two(sums[at * 2] - most);
-        sum += weight * sums[at * 2 + 1];
-        x += weight * weighed[at * VALUE_WIDTH + channel];
-      }
-      x /= sum;
-    }
-    joined[i] = x;
-  }
-  __syncthreads();
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  long out = ((long)row * kv_heads + head) * GROUP * HEAD_DIM;
-  for (int channel = warp; channel < HEAD_DIM; channel += 8) {
-    int in_kv = head * HEAD_DIM + channel;
-    float bias = value_bias && !fills ? value_bias[in_kv] : 0.0f;
-    float results[GROUP];
-    for (int query = 0; query < GROUP; query++) results[query] = 0.0f;
-    if (mix) {
-      const u32* column = (const u32*)(mix + (long)in_kv * VALUE_WIDTH);
-      for (int i = lane; i < VALUE_WIDTH / 2; i += 32) {
-        u32 two = column[i];
-#pragma unroll
-        for (int query = 0; query < GROUP; query++)
-          results[query] += low_f16(two) * joined[query * VALUE_WIDTH + 2 * i] + high_f16(two) * joined[query * VALUE_WIDTH + 2 * i + 1];
-      }
-    }
-#pragma unroll
-    for (int query = 0; query < GROUP; query++) {
-      float x = mix ? warp_sum(results[query]) : joined[query * VALUE_WIDTH + channel];
-      if (lane == 0) put_parts(x + bias, high, low, out + query * HEAD_DIM + channel);
-    }
-  }
 }

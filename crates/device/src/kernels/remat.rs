@@ -61,6 +61,8 @@ struct Sizes {
     span: usize,
     k_width: usize,
     v_width: usize,
+    pages: usize,
+    heads: usize,
     stages: usize,
     stage_bytes: usize,
     factors_at: usize,
@@ -68,6 +70,9 @@ struct Sizes {
 
 /// Memory of a block that its pieces of pages may take: so that two blocks fit a multiprocessor of most targets.
 const RING_BYTES: usize = 80 << 10;
+
+/// Products over so many channels take two pages at once: what they read of the projection is more than the codes.
+const LARGE_WIDTH: usize = 512;
 
 impl Shape {
     /// Queries of a head of keys.
@@ -105,11 +110,25 @@ impl Shape {
         let value_group = if coded { group_of(value_row) } else { v_width };
         let k_width = match self.form {
             Form::Keys | Form::RotatedKeys => head_dim,
-            Form::Latents => [64, 48, 32, 16]
+            Form::Inputs if coded => v_width,
+            Form::Latents | Form::Inputs => [64, 48, 32, 16]
                 .into_iter()
                 .find(|piece| width.is_multiple_of(*piece))
                 .expect("a multiple of 16"),
-            Form::Inputs => v_width,
+        };
+        let pages = match by_head {
+            false if width >= LARGE_WIDTH => 2,
+            _ => 1,
+        };
+        let heads = match by_head {
+            true => 1,
+            false => [4, 3, 2, 1]
+                .into_iter()
+                .find(|heads| {
+                    self.widths.kv_heads.is_multiple_of(*heads)
+                        && heads * self.group() <= MOST_QUERIES
+                })
+                .expect("one head at least"),
         };
         // Groups that a head's values can touch.
         let span = match by_head && coded {
@@ -129,12 +148,13 @@ impl Shape {
             false => PAGE_TOKENS * (2 * v_width + 16),
         };
         let (keys, key_factors) = match self.form {
-            Form::Inputs => (values, 4 * PAGE_TOKENS),
+            Form::Inputs if coded => (values, 4 * PAGE_TOKENS),
+            Form::Inputs => (PAGE_TOKENS * (2 * k_width + 16), 0),
             _ => (k_width * (16 * bits + 16), 4 * k_width),
         };
-        let factors_at = keys.max(values);
+        let factors_at = (pages * keys).max(values);
         let factors = match coded {
-            true => key_factors.max(4 * span * PAGE_TOKENS),
+            true => (pages * key_factors).max(4 * span * PAGE_TOKENS),
             false => 0,
         };
         let stage_bytes = factors_at + factors;
@@ -146,6 +166,8 @@ impl Shape {
             span,
             k_width,
             v_width,
+            pages,
+            heads,
             stages: if 3 * stage_bytes <= RING_BYTES { 3 } else { 2 },
             stage_bytes,
             factors_at,
@@ -170,13 +192,18 @@ impl Shape {
             source: concat!(
                 include_str!("coded.cuh"),
                 include_str!("parts.cuh"),
-                include_str!("remat.cu")
+                include_str!("remat_parts.cuh"),
+                include_str!("remat.cu"),
+                include_str!("remat_ends.cu")
             ),
             entries: &["remat", "arrange", "join"],
             defines: vec![
                 ("FORM", form),
                 ("BITS", self.bits.count() as i64),
                 ("HEAD_DIM", self.widths.head_dim as i64),
+                ("BLOCKS", if sizes.pages == 1 { 2 } else { 1 }),
+                ("PAGES", sizes.pages as i64),
+                ("HEADS", sizes.heads as i64),
                 ("KV_HEADS", self.widths.kv_heads as i64),
                 ("GROUP", self.group() as i64),
                 ("WIDTH", sizes.width as i64),
@@ -198,15 +225,20 @@ impl Shape {
 
     fn shared_bytes(&self) -> usize {
         let Sizes {
+            pages,
             stages,
             stage_bytes,
             ..
         } = self.sizes();
-        let queries = 2 * 2 * MOST_QUERIES * (self.widths.head_dim / 2 + 8) * 4;
-        let weights = MOST_QUERIES * (PAGE_TOKENS + 8) * 2;
+        let queries = 2 * pages * 2 * MOST_QUERIES * (self.widths.head_dim / 2 + 8) * 4;
+        let weights = pages * MOST_QUERIES * (PAGE_TOKENS + 8) * 2;
         let most = 8 * MOST_QUERIES * 4;
+        let lines = match self.form {
+            Form::Keys | Form::RotatedKeys => 8 * self.widths.head_dim,
+            _ => 0,
+        };
         // What sums are gathered in lies where the pieces were.
-        queries + weights + most + (stages * stage_bytes).max(8 * 128 * 4)
+        queries + weights + most + lines + (stages * stage_bytes).max(8 * 128 * 4)
     }
 }
 
@@ -224,19 +256,19 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
         interleaved: false,
         half: Half::F16,
     };
-    let mut shapes = Vec::new();
-    for bits in Bits::ALL {
-        shapes.push(shape(Form::Keys, bits, 2, 64, 896, 14));
-        shapes.push(shape(Form::Keys, bits, 8, 128, 4096, 32));
-        shapes.push(shape(Form::Latents, bits, 2, 64, 896, 14));
-        shapes.push(shape(Form::Inputs, bits, 32, 64, 2048, 32));
-        shapes.push(shape(Form::Inputs, bits, 8, 128, 1024, 16));
-    }
-    shapes.push(shape(Form::Keys, Bits::Four, 3, 64, 576, 9));
-    shapes.push(shape(Form::RotatedKeys, Bits::Four, 2, 64, 896, 14));
-    shapes.push(shape(Form::Latents, Bits::Four, 3, 64, 576, 9));
-    shapes.push(shape(Form::Latents, Bits::Four, 8, 64, 2048, 32));
-    shapes.push(shape(Form::Latents, Bits::Four, 8, 128, 4096, 32));
+    // Every way of unpacking once, and every form at the widths of real models; the widest take seconds each.
+    let mut shapes: Vec<Shape> = Bits::ALL
+        .map(|bits| shape(Form::Keys, bits, 2, 64, 896, 14))
+        .to_vec();
+    shapes.extend([
+        shape(Form::Keys, Bits::Four, 8, 128, 4096, 32),
+        shape(Form::RotatedKeys, Bits::Four, 2, 64, 896, 14),
+        shape(Form::Latents, Bits::Two, 2, 64, 896, 14),
+        shape(Form::Latents, Bits::Four, 3, 64, 576, 9),
+        shape(Form::Latents, Bits::Four, 8, 128, 4096, 32),
+        shape(Form::Inputs, Bits::Four, 32, 64, 2048, 32),
+        shape(Form::Inputs, Bits::Half, 8, 128, 1024, 16),
+    ]);
     shapes.push(Shape {
         interleaved: true,
         half: Half::Bf16,
@@ -321,6 +353,17 @@ impl Remat {
         }
     }
 
+    /// Into how many parts to divide pages, so that `rows` rows of up to `tokens` tokens keep `multiprocessors` busy.
+    pub fn splits(&self, rows: usize, tokens: usize, multiprocessors: usize) -> usize {
+        let sizes = self.shape.sizes();
+        let units = (tokens / PAGE_TOKENS).div_ceil(sizes.pages) + 1;
+        let blocks = rows * self.shape.widths.kv_heads / sizes.heads;
+        // Two blocks each hide each other's waiting.
+        (2 * multiprocessors)
+            .div_ceil(blocks.max(1))
+            .clamp(1, units)
+    }
+
     fn launch(
         &self,
         entry: &'static str,
@@ -392,7 +435,8 @@ impl Remat {
             partials.weighed.into(),
             partials.sums.into(),
         ];
-        let grid = [partials.splits, self.shape.widths.kv_heads, step.rows];
+        let blocks = self.shape.widths.kv_heads / self.shape.sizes().heads;
+        let grid = [partials.splits, blocks, step.rows];
         self.launch("remat", grid, self.shape.shared_bytes(), arguments)
     }
 

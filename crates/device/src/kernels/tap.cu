@@ -77,10 +77,10 @@ tap_sums(const u16* high, const u16* low, const u32* chosen, const Sequence* seq
         float most = state[0], largest = most;
 #pragma unroll
         for (int i = 0; i < 4; i++) largest = fmaxf(largest, fmaxf(s[i][2 * half], s[i][2 * half + 1]));
-        // A row that has seen nothing yet gives no key a share rather than all the same.
-        float base = largest == NO_SCORE ? 0.0f : largest, sum = state[1] * power_of_two(most - base);
+        // A row that has seen nothing yet sums up anything: its largest score says that it counts for nothing.
+        float sum = state[1] * power_of_two(most - largest);
 #pragma unroll
-        for (int i = 0; i < 4; i++) sum += power_of_two(s[i][2 * half] - base) + power_of_two(s[i][2 * half + 1] - base);
+        for (int i = 0; i < 4; i++) sum += power_of_two(s[i][2 * half] - largest) + power_of_two(s[i][2 * half + 1] - largest);
         state[0] = largest, state[1] = sum;
       }
     }

@@ -205,7 +205,7 @@ impl Step {
 
     pub fn addresses(&self) -> kernels::Step {
         kernels::Step {
-            opens: footnote_device::Address::NONE,
+            opens: Address::NONE,
             sequences: self.on_device.address(),
             count: self.sequences.len(),
             row_sequence: self.row_sequence.address(),

@@ -3,39 +3,59 @@
 
 pub mod cache;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use footnote_device::emulator::Emulator;
 use footnote_device::kernels::Half;
 use footnote_device::kernels::rows::Parts;
-use footnote_device::{Address, Buffer, Device, Element, Op, Plan};
+use footnote_device::{Address, Buffer, Device, DeviceError, Element, Op, Plan};
 use half::{bf16, f16};
 
-/// An emulator on which every plan is run twice, its threads in both orders: the results must be the same.
+/// A device on which every plan is run twice, on the emulator its threads in both orders: the results must be the same.
+///
+/// It is the emulator, or with `FOOTNOTE_TEST_DEVICE=cuda:0` (and feature `cuda`) that GPU: the same tests, against the same
+/// definitions.
 pub struct Bench {
-    emulator: Arc<Emulator>,
+    emulator: Option<Arc<Emulator>>,
     pub device: Arc<dyn Device>,
+    /// All memory that was asked for, to be compared between the two runs of a plan.
+    made: RefCell<Vec<Buffer>>,
 }
 
 impl Bench {
     pub fn new() -> Bench {
+        if let Ok(name) = std::env::var("FOOTNOTE_TEST_DEVICE") {
+            return Bench {
+                device: gpu(&name),
+                emulator: None,
+                made: RefCell::default(),
+            };
+        }
         let emulator = Arc::new(Emulator::new(1 << 30));
         Bench {
             device: emulator.clone(),
-            emulator,
+            emulator: Some(emulator),
+            made: RefCell::default(),
         }
     }
 
+    fn keep(&self, buffer: Result<Buffer, DeviceError>) -> Buffer {
+        let buffer = buffer.expect("memory");
+        self.made.borrow_mut().push(buffer.clone());
+        buffer
+    }
+
     pub fn buffer<E: Element>(&self, values: &[E]) -> Buffer {
-        Buffer::of(&self.device, values).expect("memory")
+        self.keep(Buffer::of(&self.device, values))
     }
 
     pub fn floats(&self, count: usize) -> Buffer {
-        Buffer::new(&self.device, 4 * count).expect("memory")
+        self.keep(Buffer::new(&self.device, 4 * count))
     }
 
     pub fn halves(&self, count: usize) -> Buffer {
-        Buffer::new(&self.device, 2 * count).expect("memory")
+        self.keep(Buffer::new(&self.device, 2 * count))
     }
 
     pub fn parts(&self, count: usize) -> TwoParts {
@@ -49,10 +69,22 @@ impl Bench {
     /// Runs a plan that may be run again: it must not add to what it reads.
     pub fn run(&self, ops: Vec<Op>) {
         let plan = Plan::once(ops);
-        self.emulator.turn();
+        let contents = || -> Vec<Vec<u8>> {
+            let made = self.made.borrow();
+            made.iter()
+                .map(|buffer| buffer.read(buffer.bytes()).expect("memory"))
+                .collect()
+        };
+        self.turn();
         self.device.run(&plan).expect("a plan that runs");
-        self.emulator.turn();
+        let turned = contents();
+        self.turn();
         self.device.run(&plan).expect("a plan that runs");
+        // Only whether: what differs is long.
+        assert!(
+            turned == contents(),
+            "another order of threads changes results"
+        );
     }
 
     /// Runs a plan once.
@@ -60,13 +92,30 @@ impl Bench {
         self.device.run(&Plan::once(ops)).expect("a plan that runs");
     }
 
+    /// Turns the emulator's order of threads over.
     pub fn turn(&self) {
-        self.emulator.turn();
+        if let Some(emulator) = &self.emulator {
+            emulator.turn();
+        }
     }
 
     pub fn read(&self, buffer: &Buffer, count: usize) -> Vec<f32> {
         buffer.read(count).expect("memory")
     }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(name: &str) -> Arc<dyn Device> {
+    let index = name
+        .strip_prefix("cuda:")
+        .and_then(|index| index.parse().ok());
+    let index = index.unwrap_or_else(|| panic!("FOOTNOTE_TEST_DEVICE={name} is not cuda:N"));
+    Arc::new(footnote_device::cuda::Cuda::open(index).expect("the GPU that was asked for"))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(name: &str) -> Arc<dyn Device> {
+    panic!("FOOTNOTE_TEST_DEVICE={name} needs the feature cuda")
 }
 
 /// Rows as two halves each.

@@ -208,7 +208,7 @@ impl Draft {
         let mut scratch = Scratch::default();
         let mut written: Vec<u32> = Vec::new();
         let mut rows = Vec::new();
-        for chunk in tokens.chunks(READ_TOKENS) {
+        for chunk in tokens.chunks(READ_TOKENS.min(self.decoder.longest_pass())) {
             rows = self.read(chunk, Origin::Prompt, &mut cache, &mut scratch)?;
         }
         while written.len() < most {

@@ -3,21 +3,27 @@
 use super::{Decoder, Origin, Outputs, Run, Scratch, Step, add_product};
 use crate::EngineError;
 use crate::cache::{Cache, CacheShape};
+use crate::device::TappedEnd;
 use crate::tap::{Tap, TapConfig};
 
 /// Tokens of a pass.
 const CHUNK: usize = 512;
 /// Tokens of a pass whose tokens look back only so far: more of them would look at one another for nothing.
-const BANDED_CHUNK: usize = 256;
+pub(crate) const BANDED_CHUNK: usize = 256;
 
 impl Decoder {
     /// Reads a prompt for its attention alone: layers after the last tapped one are not run, and of
     /// that one only what queries and keys need.
     ///
     /// # Errors
-    /// [`EngineError::TooLong`] where the prompt is longer than the context.
+    /// [`EngineError::TooLong`] where the prompt is longer than the context or what a device has room for;
+    /// [`EngineError::Request`] where a device has no room now.
     pub fn tap(&self, tokens: &[u32], tap: &mut Tap) -> Result<(), EngineError> {
         self.check_length(tokens.len())?;
+        if let Some(device) = &self.device {
+            let taps = std::slice::from_mut(tap);
+            return device.tap_ends(&[], &mut [TappedEnd { tokens, taps }], None);
+        }
         let mut cache = self.tapped_cache(Some(tap.layers()));
         self.read_tapped(
             tokens,
@@ -65,6 +71,14 @@ impl Decoder {
                     .collect()
             })
             .collect();
+        if let Some(device) = &self.device {
+            let of_each = taps.iter_mut().zip(ends);
+            let mut ends: Vec<TappedEnd<'_>> = of_each
+                .map(|(taps, tokens)| TappedEnd { tokens, taps })
+                .collect();
+            device.tap_ends(beginning, &mut ends, band)?;
+            return Ok(taps);
+        }
         let mut cache = self.tapped_cache(taps.iter().flatten().map(Tap::layers).max());
         let mut scratch = Scratch::default();
         let mut all: Vec<&mut Tap> = taps.iter_mut().flatten().collect();
@@ -88,7 +102,7 @@ impl Decoder {
             self.read_tapped(tokens, cache, scratch, &mut [], None);
             return Ok(());
         }
-        for tokens in tokens.chunks(CHUNK) {
+        for tokens in tokens.chunks(CHUNK.min(self.longest_pass())) {
             let mut steps = [Step {
                 tokens,
                 origin: Origin::Prompt,

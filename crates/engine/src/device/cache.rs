@@ -25,8 +25,20 @@ impl CacheMemory {
         CacheMemory { pages, memory }
     }
 
-    fn address(&self, page: &Page) -> Address {
+    /// Where a page begins.
+    pub(super) fn address(&self, page: &Page) -> Address {
         self.memory.at(page.offset())
+    }
+
+    /// Takes a page of `bytes`, where there is room now.
+    pub(super) fn take(&self, bytes: usize) -> Option<Page> {
+        let taken = self.pages.take(bytes, 1);
+        taken.and_then(|mut pages| pages.pop())
+    }
+
+    /// Whether there can be a page of `bytes` at all.
+    pub(super) fn can_hold(&self, bytes: usize) -> bool {
+        self.pages.most_pages(bytes) > 0
     }
 
     /// Bytes of pages that are held.
@@ -236,13 +248,22 @@ impl DeviceCache {
     pub(crate) fn too_large(&self, tokens: usize) -> EngineError {
         EngineError::TooLong {
             tokens,
-            limit: self.memory.bytes() / (self.layout.bytes(PAGE_TOKENS) / PAGE_TOKENS).max(1),
+            limit: self.most_tokens(),
             mend: format!(
                 "the device has {} MB for caches; ask for a shorter text, or a cache policy of fewer bits than {}",
                 self.memory.bytes() >> 20,
                 self.layout.policy
             ),
         }
+    }
+
+    /// Tokens of the longest text that fits alone.
+    pub(super) fn most_tokens(&self) -> usize {
+        let (open, accumulator) = self.layout.others();
+        let left = self.memory.bytes().saturating_sub(2 * open);
+        let pages = left / (self.layout.page_bytes + accumulator).max(1);
+        let most = self.memory.pages.most_pages(self.layout.page_bytes);
+        pages.min(most) * PAGE_TOKENS
     }
 
     fn owns_last(&self) -> bool {
@@ -323,9 +344,7 @@ impl DeviceCache {
         if let Some(page) = reserved {
             return Ok(page);
         }
-        let taken = self.memory.pages.take(bytes, 1);
-        let page = taken.and_then(|mut pages| pages.pop());
-        page.ok_or_else(|| {
+        self.memory.take(bytes).ok_or_else(|| {
             EngineError::Request(format!(
                 "the device's {} MB for caches are in use; ask for less at once, shorter texts or a smaller cache policy",
                 self.memory.bytes() >> 20

@@ -326,7 +326,8 @@ impl<'a> LayOut<'a> {
             true => work.coded.open.at(group * open_layer).0,
             false => step.cache.open_after().0,
         };
-        let opens = (0..count).map(|row| open_page(row / PAGE_TOKENS));
+        let whole = complete * PAGE_TOKENS;
+        let opens = (0..whole).map(|row| open_page(row / PAGE_TOKENS));
         let opens = self.lists.put(opens.collect::<Vec<u64>>());
         let closing: Vec<(u64, u64)> = (0..complete)
             .map(|group| (open_page(group), pages[first + group]))
@@ -355,14 +356,39 @@ impl<'a> LayOut<'a> {
         let positions = positions
             .chunks(2)
             .map(|pair| u64::from(pair.get(1).copied().unwrap_or(0)) << 32 | u64::from(pair[0]));
-        let lists = BodyLists {
-            step: Step {
-                sequences: self.sequences.put(sequence.words()),
-                count: 1,
-                row_sequence,
+        let own_step = Step {
+            sequences: self.sequences.put(sequence.words()),
+            count: 1,
+            row_sequence,
+            opens: Address::NONE,
+            rows: count,
+        };
+        let mut pieces = Vec::new();
+        if whole > 0 {
+            let step = Step {
                 opens,
-                rows: count,
-            },
+                rows: whole,
+                ..own_step
+            };
+            pieces.push((step, 0));
+        }
+        if count > whole {
+            let tail = Sequence {
+                open: step.cache.open_after(),
+                rows: (count - whole) as u32,
+                start: (start + whole) as u32,
+                ..sequence
+            };
+            let step = Step {
+                sequences: self.sequences.put(tail.words()),
+                rows: count - whole,
+                ..own_step
+            };
+            pieces.push((step, whole));
+        }
+        let lists = BodyLists {
+            step: own_step,
+            pieces,
             sequences: self.sequences.put(attended.words()),
             tile_count: tiles.len(),
             tiles: self.lists.put(tiles.iter().flat_map(|tile| tile.words())),

@@ -13,6 +13,7 @@ pub mod measure;
 mod open;
 mod shapes;
 mod step;
+mod tapped;
 mod weights;
 
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub use footnote_device::{Device, DeviceError};
 pub use open::{HAS_CUDA, gpus, open};
 pub use shapes::{SHAPES, shape};
 pub use step::DeviceStep;
+pub(crate) use tapped::TappedEnd;
 
 use crate::EngineError;
 use crate::cache::{CachePolicy, CacheShape, Keep, Plan as HostPlan, Window, keeps};
@@ -210,11 +212,7 @@ impl DeviceModel {
         half: Half,
         options: DeviceOptions,
     ) -> Result<DeviceModel, EngineError> {
-        let heads = DeviceHeads {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
+        let heads = heads_of(&config);
         let pairs = match config.rope_layout {
             RopeLayout::Interleaved => Pairs::Interleaved,
             RopeLayout::Halves => Pairs::Halves,
@@ -279,15 +277,16 @@ impl DeviceModel {
             Some(most) => most.min(left / 3 * 2),
             None => left,
         };
-        let full = PageLayout::full(shape_of(&config));
-        // A slab holds some pages of the largest policy.
-        let slab = (bytes / MOST_SLABS).max(full.page_bytes);
-        if bytes < full.page_bytes {
+        // A slab holds a page of any policy; the largest are open ones, with what codes are made of beside keys and values.
+        let widest = config.hidden.max(config.kv_width());
+        let open = 2 * PAGE_TOKENS * (2 * config.kv_width() + widest) * config.layers;
+        let slab = (bytes / MOST_SLABS).max(open);
+        if bytes < slab {
             return Err(EngineError::Request(format!(
                 "{}: {} MB are left for caches, less than the {} MB of a page of {PAGE_TOKENS} tokens; use a smaller model",
                 device.name(),
                 bytes >> 20,
-                full.page_bytes >> 20
+                slab >> 20
             )));
         }
         let slabs = bytes / slab;
@@ -422,6 +421,14 @@ fn shape_of(config: &ModelConfig) -> CacheShape {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
         },
+    }
+}
+
+fn heads_of(config: &ModelConfig) -> DeviceHeads {
+    DeviceHeads {
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
     }
 }
 

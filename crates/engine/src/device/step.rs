@@ -223,7 +223,7 @@ impl DeviceModel {
     }
 
     /// Writes down what changes from pass to pass: tokens, sequences, page tables, tiles.
-    fn lay_out(
+    pub(super) fn lay_out(
         &self,
         steps: &[DeviceStep<'_>],
         order: &[usize],
@@ -280,7 +280,7 @@ impl DeviceModel {
         })
     }
 
-    fn begin(&self, laid: &Laid, work: &Work) -> Vec<Op> {
+    pub(super) fn begin(&self, laid: &Laid, work: &Work) -> Vec<Op> {
         let (tokens, stream) = (work.tokens.address(), work.stream.address());
         vec![
             self.makers
@@ -316,48 +316,50 @@ impl DeviceModel {
     }
 
     fn layer(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
-        let config = &self.config;
+        self.project(index, laid, work, ops);
+        for part in &laid.parts {
+            self.attention(index, part, work, ops);
+        }
+        self.finish(index, laid, work, ops);
+    }
+
+    /// The stream, normed by `weight`, also as `floats` unless that is [`Address::NONE`].
+    fn norm(&self, weight: &Buffer, floats: Address, laid: &Laid, work: &Work) -> Op {
+        let hidden = self.config.hidden;
+        self.makers.rows.rms_norm(
+            work.stream.address(),
+            weight.address(),
+            floats,
+            work.normed.from(0, hidden),
+            laid.rows,
+            hidden,
+            self.config.rms_epsilon,
+        )
+    }
+
+    /// A layer's queries, keys and values.
+    pub(super) fn project(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
         let layer = &self.layers[index];
-        let (hidden, query) = (config.hidden, config.query_width());
-        let norm = |weight: Address, floats: Address| {
-            self.makers.rows.rms_norm(
-                work.stream.address(),
-                weight,
-                floats,
-                work.normed.from(0, hidden),
-                laid.rows,
-                hidden,
-                config.rms_epsilon,
-            )
-        };
         // What caches of inputs keep.
         let keeps = laid.parts.iter().any(|part| part.layout.coded.is_some());
         let floats = match keeps {
             true => work.coded.normed.address(),
             false => Address::NONE,
         };
-        ops.push(norm(layer.attention_norm.address(), floats));
-        self.multiply(
-            &layer.project,
-            laid,
-            work,
-            &|row| work.normed.from(row, hidden),
-            ops,
-        );
-        for part in &laid.parts {
-            self.attention(index, part, work, ops);
-        }
-        let attended = |row| work.attended.from(row, query);
+        let normed = |row| work.normed.from(row, self.config.hidden);
+        ops.push(self.norm(&layer.attention_norm, floats, laid, work));
+        self.multiply(&layer.project, laid, work, &normed, ops);
+    }
+
+    /// What of a layer comes after attention.
+    pub(super) fn finish(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
+        let layer = &self.layers[index];
+        let attended = |row| work.attended.from(row, self.config.query_width());
         self.multiply(&layer.attention_output, laid, work, &attended, ops);
-        ops.push(norm(layer.feed_forward_norm.address(), Address::NONE));
-        self.multiply(
-            &layer.widen,
-            laid,
-            work,
-            &|row| work.normed.from(row, hidden),
-            ops,
-        );
-        let inner = config.feed_forward;
+        let normed = |row| work.normed.from(row, self.config.hidden);
+        ops.push(self.norm(&layer.feed_forward_norm, Address::NONE, laid, work));
+        self.multiply(&layer.widen, laid, work, &normed, ops);
+        let inner = self.config.feed_forward;
         let gated = |row| work.gated.from(row, inner);
         ops.push(
             self.makers
@@ -389,7 +391,7 @@ impl DeviceModel {
                 _,
             ) => {
                 let page_offset = part.layout.layer_offsets[index];
-                ops.push(self.append_full(index, part, step, work));
+                ops.push(self.append_full(index, part, step, Address::NONE, work));
                 let scratch = attend::Splits {
                     extents: work.extents.address(),
                     partial: work.partials.address(),
@@ -412,7 +414,7 @@ impl DeviceModel {
                 },
                 _,
             ) => {
-                ops.push(self.append_full(index, part, step, work));
+                ops.push(self.append_full(index, part, step, Address::NONE, work));
                 let source = prompt::Source {
                     queries,
                     sequences: step.sequences,
@@ -430,8 +432,16 @@ impl DeviceModel {
         }
     }
 
-    /// Norms and rotates a part's rows and writes them to pages of a full cache.
-    fn append_full(&self, index: usize, part: &Part, step: &Step, work: &Work) -> Op {
+    /// Norms and rotates a part's rows and writes them to pages of a full cache; queries also as floats, unless `exact` is
+    /// [`Address::NONE`].
+    pub(super) fn append_full(
+        &self,
+        index: usize,
+        part: &Part,
+        step: &Step,
+        exact: Address,
+        work: &Work,
+    ) -> Op {
         let config = &self.config;
         let layer = &self.layers[index];
         let query = config.query_width();
@@ -449,6 +459,7 @@ impl DeviceModel {
         let places = append::Places {
             page_offset: Some(part.layout.layer_offsets[index]),
             queries: work.queries.at(2 * part.first_row * query),
+            exact_queries: exact,
             ..append::Places::default()
         };
         self.makers.append.append(&new, &places)
@@ -518,11 +529,11 @@ impl DeviceModel {
 }
 
 /// A pass, laid out.
-struct Laid {
+pub(super) struct Laid {
     rows: usize,
     /// Rows of prompts, which come first.
     prompts: usize,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// Asked rows in the steps' order: the first and how many.
     outputs: Vec<(usize, usize)>,
 }

@@ -12,7 +12,7 @@ use half::bf16;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
-const HIDDEN: usize = 64;
+pub const HIDDEN: usize = 64;
 const HEADS: usize = 4;
 const DIM: usize = 32;
 const LAYERS: usize = 2;
@@ -25,6 +25,11 @@ pub type Weight = (String, Vec<usize>, Vec<f32>);
 
 /// Made-up weights of a family.
 pub fn weights(kind: &str) -> Vec<Weight> {
+    weights_of(kind, HIDDEN)
+}
+
+/// Made-up weights of a family, `hidden` wide.
+pub fn weights_of(kind: &str, hidden: usize) -> Vec<Weight> {
     let mut seed = 1_u64;
     let mut make = |name: String, shape: &[usize], size: f32, centre: f32| {
         let values = (0..shape.iter().product::<usize>())
@@ -42,34 +47,34 @@ pub fn weights(kind: &str) -> Vec<Weight> {
     let mut all = vec![
         make(
             "model.embed_tokens.weight".into(),
-            &[VOCAB, HIDDEN],
+            &[VOCAB, hidden],
             0.5,
             0.0,
         ),
-        make("model.norm.weight".into(), &[HIDDEN], 0.2, 1.0),
+        make("model.norm.weight".into(), &[hidden], 0.2, 1.0),
     ];
     for layer in 0..LAYERS {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         all.extend([
-            make(name("input_layernorm.weight"), &[HIDDEN], 0.2, 1.0),
+            make(name("input_layernorm.weight"), &[hidden], 0.2, 1.0),
             make(
                 name("self_attn.q_proj.weight"),
-                &[HEADS * DIM, HIDDEN],
+                &[HEADS * DIM, hidden],
                 0.3,
                 0.0,
             ),
-            make(name("self_attn.k_proj.weight"), &[kv, HIDDEN], 0.3, 0.0),
-            make(name("self_attn.v_proj.weight"), &[kv, HIDDEN], 0.3, 0.0),
+            make(name("self_attn.k_proj.weight"), &[kv, hidden], 0.3, 0.0),
+            make(name("self_attn.v_proj.weight"), &[kv, hidden], 0.3, 0.0),
             make(
                 name("self_attn.o_proj.weight"),
-                &[HIDDEN, HEADS * DIM],
+                &[hidden, HEADS * DIM],
                 0.3,
                 0.0,
             ),
-            make(name("post_attention_layernorm.weight"), &[HIDDEN], 0.2, 1.0),
-            make(name("mlp.gate_proj.weight"), &[96, HIDDEN], 0.3, 0.0),
-            make(name("mlp.up_proj.weight"), &[96, HIDDEN], 0.3, 0.0),
-            make(name("mlp.down_proj.weight"), &[HIDDEN, 96], 0.3, 0.0),
+            make(name("post_attention_layernorm.weight"), &[hidden], 0.2, 1.0),
+            make(name("mlp.gate_proj.weight"), &[96, hidden], 0.3, 0.0),
+            make(name("mlp.up_proj.weight"), &[96, hidden], 0.3, 0.0),
+            make(name("mlp.down_proj.weight"), &[hidden, 96], 0.3, 0.0),
         ]);
         if kind == "qwen2" {
             for (part, width) in [("q", HEADS * DIM), ("k", kv), ("v", kv)] {
@@ -111,7 +116,7 @@ pub fn write_folder(folder: &Path, kind: &str, weights: &[Weight]) {
         .map(|(id, token)| (token.as_str(), id))
         .collect();
     let config = json!({
-        "model_type": kind, "hidden_size": HIDDEN, "num_attention_heads": HEADS,
+        "model_type": kind, "hidden_size": weights[1].1[0], "num_attention_heads": HEADS,
         "num_key_value_heads": 2, "head_dim": DIM, "num_hidden_layers": LAYERS,
         "intermediate_size": 96, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
         "rope_theta": 10_000.0, "vocab_size": VOCAB, "tie_word_embeddings": true,

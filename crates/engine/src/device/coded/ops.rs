@@ -48,8 +48,11 @@ pub(in crate::device) struct RowLists {
 /// The rows of one prompt from the start of a group.
 #[derive(Clone)]
 pub(in crate::device) struct BodyLists {
-    /// Its own groups' full pages as the sequence's, and the open page of each row.
+    /// Its own groups' full pages as the sequence's.
     pub(in crate::device) step: Step,
+    /// Rows of complete groups, whose open pages are scratch, and those of the last one, which stays open; each with the
+    /// first of them.
+    pub(in crate::device) pieces: Vec<(Step, usize)>,
     /// The sequence with rebuilt pages.
     pub(in crate::device) sequences: Address,
     pub(in crate::device) tiles: Address,
@@ -90,7 +93,7 @@ impl DeviceModel {
         let coded = &work.coded;
         let config = &self.config;
         self.append_exact(index, first_row, &lists.step, None, work, ops);
-        self.write_open(index, layer, first_row, &lists.step, work, ops);
+        self.write_open(index, layer, first_row, &[(lists.step, 0)], work, ops);
         let accumulates = matches!(layer.kept, Kept::Delta { .. });
         if let Some(walk) = &lists.walk {
             self.walk(layer, walk.pages, walk.accumulators, walk.count, work, ops);
@@ -114,8 +117,7 @@ impl DeviceModel {
         let value_width = layer.shape.value_width();
         let most = coded.most_splits(lists.step.rows, config.heads, value_width);
         let partials = partials(coded, lists.splits.min(most));
-        // Scores are powers of two.
-        let scale = std::f32::consts::LOG2_E / (config.head_dim as f32).sqrt();
+        let scale = 1.0 / (config.head_dim as f32).sqrt();
         ops.push(layer.remat.attend(
             &step,
             coded.queries.address(),
@@ -154,7 +156,7 @@ impl DeviceModel {
         ops: &mut Vec<Op>,
     ) {
         self.append_exact(index, first_row, &lists.step, Some(0), work, ops);
-        self.write_open(index, layer, first_row, &lists.step, work, ops);
+        self.write_open(index, layer, first_row, &lists.pieces, work, ops);
         if let Some(walk) = &lists.walk {
             self.walk(layer, walk.pages, walk.accumulators, walk.count, work, ops);
         }
@@ -220,53 +222,58 @@ impl DeviceModel {
         ops.push(self.makers.append.append(&new, &places));
     }
 
+    /// Writes a part's rows to open pages. `pieces`: rows of one kind of open pages, and the first of them in the part.
     fn write_open(
         &self,
         index: usize,
         layer: &CodedLayer,
         first_row: usize,
-        step: &Step,
+        pieces: &[(Step, usize)],
         work: &Work,
         ops: &mut Vec<Op>,
     ) {
         let config = &self.config;
         let coded = &work.coded;
+        let kv = config.kv_width();
         let project = &self.layers[index].project;
         let bias = |part: usize| none(project.biases[part].as_ref());
-        let (mut values, mut value_bias) = (coded.values.address(), bias(2));
+        let count: usize = pieces.iter().map(|(step, _)| step.rows).sum();
+        let (mut values, mut value_bias) = (&coded.values, bias(2));
         if let Some(latents) = &layer.latents {
-            let kv = config.kv_width();
             let split = Rows::new(Half::F16);
             for (latents, rows) in latents.iter().zip([&coded.raw_keys, &coded.values]) {
                 let parts = coded.parts.from(0, kv);
-                ops.push(split.split(rows.address(), parts, step.rows * kv));
-                ops.push(coded.products.run(&latents.jobs, parts, 0, step.rows));
+                ops.push(split.split(rows.address(), parts, count * kv));
+                ops.push(coded.products.run(&latents.jobs, parts, 0, count));
             }
-            (values, value_bias) = (coded.value_latents.address(), Address::NONE);
+            (values, value_bias) = (&coded.value_latents, Address::NONE);
         }
-        let (source, source_bias) = match layer.kept {
-            Kept::Pair { latent: true, .. } => (coded.key_latents.address(), Address::NONE),
-            Kept::Pair { .. } if layer.rotated => (coded.rotated.address(), Address::NONE),
-            Kept::Pair { .. } => (coded.keys.address(), bias(1)),
-            Kept::Input { .. } | Kept::Delta { .. } => (
-                coded.normed.at(4 * first_row * config.hidden),
-                Address::NONE,
-            ),
-        };
-        let rows = OpenRows {
-            keys: coded.rotated.address(),
-            values,
-            source,
-            value_bias,
-            source_bias,
-        };
-        let heads = (config.kv_heads, config.head_dim);
-        // Scratch pages of a prompt's groups hold this layer alone.
-        let offset = match step.opens {
-            Address::NONE => layer.place.open_offset,
-            _ => 0,
-        };
-        ops.push(open::write(step, &rows, heads, &layer.place.open, offset));
+        for (step, row) in pieces {
+            let own = |buffer: &Buffer| buffer.at(4 * row * kv);
+            let (source, source_bias) = match layer.kept {
+                Kept::Pair { latent: true, .. } => (own(&coded.key_latents), Address::NONE),
+                Kept::Pair { .. } if layer.rotated => (own(&coded.rotated), Address::NONE),
+                Kept::Pair { .. } => (own(&coded.keys), bias(1)),
+                Kept::Input { .. } | Kept::Delta { .. } => {
+                    let row = first_row + row;
+                    (coded.normed.at(4 * row * config.hidden), Address::NONE)
+                }
+            };
+            let rows = OpenRows {
+                keys: own(&coded.rotated),
+                values: own(values),
+                source,
+                value_bias,
+                source_bias,
+            };
+            let heads = (config.kv_heads, config.head_dim);
+            // Scratch pages of a prompt's complete groups hold this layer alone.
+            let offset = match step.opens {
+                Address::NONE => layer.place.open_offset,
+                _ => 0,
+            };
+            ops.push(open::write(step, &rows, heads, &layer.place.open, offset));
+        }
     }
 
     /// Moves the accumulators of closed groups on to this layer.

@@ -1,0 +1,145 @@
+//! Requests to a model on a device: admission by free pages, waiting, refusal, and memory that comes back. The device is
+//! the interpreter of launch plans.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
+
+mod tiny;
+
+use std::sync::Arc;
+
+use footnote_device::emulator::Emulator;
+use footnote_engine::cache::CacheChoice;
+use footnote_engine::device::PageLayout;
+use footnote_engine::{
+    EngineError, GenerateRequest, LanguageModel, LoadedModel, LocalModel, LocalOptions, OnDevice,
+    Prompt,
+};
+
+/// A tiny model with device memory for caches of `pages` full pages.
+fn model(pages: usize, prefix_bytes: usize) -> LocalModel {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights("llama"));
+    let shape = LoadedModel::open(folder.path(), None)
+        .unwrap()
+        .decoder
+        .cache_shape();
+    // Memory is divided into slabs that hold one open page of codes, which is less than two full pages.
+    let page = PageLayout::full(shape).page_bytes / 2 * 3;
+    let on = OnDevice {
+        cache_bytes: Some(pages * page),
+        rows: 256,
+        ..OnDevice::new(Arc::new(Emulator::new(1 << 30)))
+    };
+    let loaded = LoadedModel::open_on(folder.path(), None, Some(&on)).unwrap();
+    let options = LocalOptions {
+        prefix_bytes,
+        ..LocalOptions::default()
+    };
+    LocalModel::start("tiny".into(), loaded, &options).unwrap()
+}
+
+fn request(tokens: u32, seed: u32, most: usize) -> GenerateRequest {
+    let tokens = (0..tokens).map(|i| (i * 7 + seed) % 26).collect();
+    GenerateRequest::new(Prompt::Tokens(tokens), most)
+}
+
+fn used(model: &LocalModel) -> usize {
+    let load = model.load().unwrap();
+    load.cache_bytes + load.kept_bytes
+}
+
+/// More requests than there are pages for: those that find none wait for others to end, and every one is answered as it is
+/// alone.
+#[test]
+fn requests_wait_for_pages() {
+    let model = model(5, 0);
+    let alone: Vec<String> = (0..4)
+        .map(|seed| {
+            model
+                .generate(request(200, seed, 20))
+                .unwrap()
+                .complete()
+                .unwrap()
+                .text
+        })
+        .collect();
+    // Two pages each, and five in all.
+    let running: Vec<_> = (0..4)
+        .map(|seed| model.generate(request(200, seed, 20)).unwrap())
+        .collect();
+    for (generation, alone) in running.into_iter().zip(alone) {
+        assert_eq!(generation.complete().unwrap().text, alone);
+    }
+}
+
+/// What could never fit is refused by name, and does not keep others from being served.
+#[test]
+fn what_never_fits_is_refused() {
+    let model = model(2, 0);
+    let error = model
+        .generate(request(300, 1, 50))
+        .unwrap()
+        .complete()
+        .unwrap_err();
+    assert!(
+        matches!(error, EngineError::TooLong { limit: 256, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("MB for caches"), "{error}");
+    model
+        .generate(request(200, 1, 20))
+        .unwrap()
+        .complete()
+        .unwrap();
+}
+
+/// Kept prefixes serve later prompts, and make room for requests that need their pages.
+#[test]
+fn kept_prefixes_go_first() {
+    let model = model(4, 1 << 30);
+    let first = model
+        .generate(request(200, 1, 8))
+        .unwrap()
+        .complete()
+        .unwrap();
+    assert!(used(&model) > 0, "the prefix is kept");
+    let again = model
+        .generate(request(200, 1, 8))
+        .unwrap()
+        .complete()
+        .unwrap();
+    assert_eq!(again.text, first.text);
+    // Needs all four pages.
+    model
+        .generate(request(400, 2, 50))
+        .unwrap()
+        .complete()
+        .unwrap();
+}
+
+/// Policies of different page sizes share the memory, and a request that is dropped gives its pages back.
+#[test]
+fn policies_share_the_memory() {
+    let model = model(12, 0);
+    let answers = |policy: &str| {
+        let mut request = request(300, 3, 12);
+        request.cache = Some(policy.parse::<CacheChoice>().unwrap());
+        model.generate(request)
+    };
+    let policies = ["full", "kv4", "xquant4", "full"];
+    let running: Vec<_> = policies
+        .iter()
+        .map(|policy| answers(policy).unwrap())
+        .collect();
+    let texts: Vec<_> = running
+        .into_iter()
+        .map(|generation| generation.complete().unwrap())
+        .collect();
+    assert_eq!(texts[0].text, texts[3].text);
+    assert!(texts[1].usage.cache_bytes < texts[0].usage.cache_bytes);
+    drop(answers("kv4").unwrap());
+    let scored = model
+        .score(Prompt::Tokens(vec![1, 2, 3]), &["a".into(), "ab b".into()])
+        .unwrap();
+    assert_eq!(scored.len(), 2);
+}
