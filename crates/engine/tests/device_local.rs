@@ -117,6 +117,24 @@ fn kept_prefixes_go_first() {
         .unwrap();
 }
 
+/// Where caches have all that the model left, what a policy needs of each layer comes out of that.
+#[test]
+fn policies_are_made_from_the_caches_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "qwen2", &tiny::weights_of("qwen2", 160));
+    let on = OnDevice {
+        rows: 256,
+        ..OnDevice::new(Arc::new(Emulator::new(400 << 20)))
+    };
+    let loaded = LoadedModel::open_on(folder.path(), None, Some(&on)).unwrap();
+    let model = LocalModel::start("tiny".into(), loaded, &LocalOptions::default()).unwrap();
+    for policy in ["xquant4", "xquant-cl4", "full"] {
+        let mut request = request(200, 3, 4);
+        request.cache = Some(policy.parse::<CacheChoice>().unwrap());
+        model.generate(request).unwrap().complete().unwrap();
+    }
+}
+
 /// Policies of different page sizes share the memory, and a request that is dropped gives its pages back.
 #[test]
 fn policies_share_the_memory() {

@@ -15,7 +15,7 @@ use footnote_device::kernels::remat::{
     self, Form, LayerPlace, MOST_QUERIES, Remat, Shape, accumulator_layer,
 };
 use footnote_device::kernels::{Half, PAGE_TOKENS};
-use footnote_device::{Address, Buffer, Device, Op, Plan};
+use footnote_device::{Address, Buffer, Device, Op, Page, Plan, bytes_of};
 use half::f16;
 
 use super::{DeviceModel, DeviceOptions, TwoHalves};
@@ -56,14 +56,31 @@ pub(super) struct CodedLayer {
     pub(super) shape: Shape,
     pub(super) remat: Remat,
     /// What the kernel brings keys back by.
-    pub(super) projection: Option<Buffer>,
+    pub(super) projection: Option<Held>,
     /// f16 `[kv][width]`: what products bring keys back by.
-    pub(super) keys: Option<Buffer>,
+    pub(super) keys: Option<Held>,
     /// f16 `[kv][value width]`: what brings values back.
-    pub(super) mix: Option<Buffer>,
+    pub(super) mix: Option<Held>,
     /// Latents of keys and of values.
     pub(super) latents: Option<[Latents; 2]>,
     pub(super) joint: Option<Joint>,
+}
+
+/// Memory of a policy, which is made when it is first asked for: where all that a model left was given to caches, out of that.
+pub(super) enum Held {
+    /// Of its own.
+    Buffer(Buffer),
+    /// A page of the caches' pool.
+    Page(Page, Address),
+}
+
+impl Held {
+    pub(super) fn address(&self) -> Address {
+        match self {
+            Held::Buffer(buffer) => buffer.address(),
+            Held::Page(_, address) => *address,
+        }
+    }
 }
 
 /// What makes latents of rows with their bias.
@@ -76,9 +93,9 @@ pub(super) struct Latents {
 /// The joint basis of inputs, f16.
 pub(super) struct Joint {
     /// `[2 kv][hidden]`.
-    pub(super) to_latents: Buffer,
+    pub(super) to_latents: Held,
     /// `[hidden][2 kv]`.
-    pub(super) from_latents: Buffer,
+    pub(super) from_latents: Held,
 }
 
 /// What a layer's codes are made with, on the host.
@@ -368,6 +385,24 @@ fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 impl DeviceModel {
+    fn hold(&self, bytes: usize) -> Result<Held, EngineError> {
+        if self.options.cache_bytes.is_some() {
+            return Ok(Held::Buffer(Buffer::new(&self.device, bytes)?));
+        }
+        // Addresses of rows are multiples of 16.
+        let page = self.memory.take(bytes.next_multiple_of(256));
+        let page = page.ok_or_else(|| {
+            EngineError::Request(format!(
+                "{}: no {} MB are free for what this cache policy needs of each layer; ask for it before longer texts, or \
+                 for another policy",
+                self.device.name(),
+                bytes.div_ceil(1 << 20)
+            ))
+        })?;
+        let address = self.memory.address(&page);
+        Ok(Held::Page(page, address))
+    }
+
     fn coded_layer(
         &self,
         index: usize,
@@ -383,7 +418,12 @@ impl DeviceModel {
         } = parts;
         let (kv, hidden) = (self.config.kv_width(), self.config.hidden);
         let remat = Remat::new(shape);
-        let upload = |values: &[f32]| Buffer::of(&self.device, &halves(values));
+        let upload = |values: &[f32]| -> Result<Held, EngineError> {
+            let held = self.hold(2 * values.len())?;
+            self.device
+                .upload(held.address(), bytes_of(&halves(values)))?;
+            Ok(held)
+        };
         let (mut keys, mut mix, mut latents, mut joint) = (None, None, None, None);
         match kept {
             Kept::Pair { latent: true, .. } => {
@@ -411,7 +451,7 @@ impl DeviceModel {
                 } else {
                     hidden
                 };
-                let arranged = Buffer::new(&self.device, 2 * kv * width)?;
+                let arranged = self.hold(2 * kv * width)?;
                 let op = remat.arrange(keys.address(), arranged.address());
                 self.device.run(&Plan::once(vec![op]))?;
                 Some(arranged)
@@ -480,10 +520,10 @@ impl DeviceModel {
     }
 
     /// A layer's key (1) or value (2) weights as f16.
-    fn weights_as_f16(&self, index: usize, part: usize) -> Result<Buffer, EngineError> {
+    fn weights_as_f16(&self, index: usize, part: usize) -> Result<Held, EngineError> {
         let matrix = &self.layers[index].project.matrices[part];
         let count = matrix.rows() * matrix.cols();
-        let out = Buffer::new(&self.device, 2 * count)?;
+        let out = self.hold(2 * count)?;
         match (self.half, matrix.halves()) {
             (Half::F16, Some(from)) => {
                 let copy = Op::Copy {
@@ -498,9 +538,10 @@ impl DeviceModel {
                 self.device.run(&Plan::once(vec![op]))?;
             }
             (Half::Bf16, _) => {
-                let floats = Buffer::new(&self.device, 4 * count)?;
-                let rows: Vec<u32> = (0..matrix.rows() as u32).collect();
-                let rows = Buffer::of(&self.device, &rows)?;
+                let floats = self.hold(4 * count)?;
+                let numbers: Vec<u32> = (0..matrix.rows() as u32).collect();
+                let rows = self.hold(4 * numbers.len())?;
+                self.device.upload(rows.address(), bytes_of(&numbers))?;
                 let split = footnote_device::kernels::rows::Rows::new(Half::F16);
                 let parts = footnote_device::kernels::rows::Parts {
                     high: out.address(),

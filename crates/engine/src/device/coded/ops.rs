@@ -12,7 +12,7 @@ use footnote_device::kernels::rows::{Parts, Rows};
 use footnote_device::kernels::{Half, PAGE_TOKENS, Step, append};
 use footnote_device::{Address, Buffer, Number, Op, Product};
 
-use super::{CodedLayer, REBUILT_PAGES, accumulator_place, full_layer_bytes, partials};
+use super::{CodedLayer, Held, REBUILT_PAGES, accumulator_place, full_layer_bytes, partials};
 use crate::device::{DeviceModel, Work};
 
 /// Lists of the closed loop. Pages and accumulators of the same place belong together; zeros are passed over.
@@ -70,6 +70,10 @@ pub(in crate::device) struct BodyLists {
     pub(in crate::device) accumulators: Vec<Address>,
 }
 
+fn held(memory: Option<&Held>) -> Address {
+    memory.map_or(Address::NONE, Held::address)
+}
+
 fn none(buffer: Option<&Buffer>) -> Address {
     buffer.map_or(Address::NONE, Buffer::address)
 }
@@ -106,7 +110,7 @@ impl DeviceModel {
         let by_norm = layer.projection.is_some();
         let keys = KeyParts {
             table: self.table.address(),
-            projection: none(layer.projection.as_ref()),
+            projection: held(layer.projection.as_ref()),
             bias: match layer.rotated {
                 true => Address::NONE,
                 false => none(self.layers[index].project.biases[1].as_ref()),
@@ -131,7 +135,7 @@ impl DeviceModel {
         ops.push(
             layer
                 .remat
-                .join(&step, &partials, none(layer.mix.as_ref()), bias, out),
+                .join(&step, &partials, held(layer.mix.as_ref()), bias, out),
         );
         self.close(
             layer,
@@ -456,8 +460,8 @@ impl DeviceModel {
             })
         };
         let halves = coded.decoded.address();
-        let by_keys = none(layer.keys.as_ref());
-        let by_values = none(layer.mix.as_ref());
+        let by_keys = held(layer.keys.as_ref());
+        let by_values = held(layer.mix.as_ref());
         match (layer.kept, &layer.values, &lists.walk) {
             (Kept::Pair { latent: true, .. }, Some(coder), _) => {
                 ops.push(layer.rows.decode(pages, count, at, halves, Address::NONE));
