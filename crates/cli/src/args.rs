@@ -574,7 +574,7 @@ pub enum RankCommand {
     #[command(
         after_help = "Examples:\n  footnote rank passages --dataset chunks.jsonl --out predictions.jsonl\n  \
         footnote rank passages --dataset chunks.jsonl --ranker learned:my-ranker --out predictions.jsonl\n\n\
-        Rankers: bm25, bm25-sections, lexical, hybrid, dense, hybrid-dense, model-yesno, model-likelihood, attention, cascade, \
+        Rankers: bm25, bm25-sections, lexical, hybrid, dense, hybrid-dense, model-yesno, model-likelihood, attention, attention-bm25, cascade, \
         learned:DIR.\n\
         Line N of the output belongs to line N of the dataset, since ids may repeat there."
     )]

@@ -69,6 +69,14 @@ fn apart(got: &[f32], wanted: &[f32]) -> f32 {
     }) / largest
 }
 
+/// Length of the difference over the length of what is wanted.
+fn distance(got: &[f32], wanted: &[f32]) -> f32 {
+    let square = |x: f32| f64::from(x).powi(2);
+    let difference: f64 = got.iter().zip(wanted).map(|(g, w)| square(g - w)).sum();
+    let length: f64 = wanted.iter().map(|w| square(*w)).sum();
+    (difference / length).sqrt() as f32
+}
+
 /// Every family and both kinds of halves, over more than one page, in chunks of odd sizes and then token by token.
 #[test]
 fn a_device_says_what_the_processor_says() {
@@ -112,34 +120,28 @@ fn a_device_says_what_the_processor_says() {
 /// several groups, in chunks that begin and end within them, and then token by token over the end of one.
 #[test]
 fn caches_of_codes_say_what_the_processors_say() {
-    // With the wider one inputs are wider than keys and values together.
-    for (kind, hidden) in [
-        ("qwen2", tiny::HIDDEN),
-        ("qwen2", 160),
-        ("qwen3", tiny::HIDDEN),
-        ("llama", 160),
-    ] {
+    // With the wider ones inputs are wider than keys and values together.
+    let cases = [
+        ("qwen3", tiny::HIDDEN, Bits::Half),
+        ("qwen2", 160, Bits::Half),
+        ("llama", 160, Bits::Two),
+        ("qwen2", tiny::HIDDEN, Bits::Two),
+    ];
+    for (kind, hidden, bits) in cases {
         let folder = tempfile::tempdir().unwrap();
         tiny::write_folder(folder.path(), kind, &tiny::weights_of(kind, hidden));
         let (host, device) = both(folder.path(), 300);
         let tokens: Vec<u32> = (0..400).map(|i| i * 7 % tiny::VOCAB as u32).collect();
-        // Without quantisation only roundings differ; with it, now and then the code of a value does.
-        let bounds = [(Bits::Half, 2e-2), (Bits::Eight, 6e-2), (Bits::Four, 0.2)];
-        let policies = bounds.iter().flat_map(|(bits, bound)| {
-            let bits = *bits;
-            let xquant = CachePolicy::XQuant {
-                bits,
-                outlier: false,
-            };
-            [
-                CachePolicy::Kv(bits),
-                CachePolicy::KvRotated(bits),
-                xquant,
-                CachePolicy::XQuantCl(bits),
-            ]
-            .map(|policy| (policy, *bound))
-        });
-        for (policy, bound) in policies {
+        let outlier = false;
+        let policies = [
+            CachePolicy::Kv(bits),
+            CachePolicy::KvRotated(bits),
+            CachePolicy::XQuant { bits, outlier },
+            CachePolicy::XQuantCl(bits),
+        ];
+        for policy in policies {
+            let mut all = (Vec::new(), Vec::new(), Vec::new());
+            let mut full_cache = host.decoder.full_cache().unwrap();
             let mut host_cache = host.decoder.cache(policy).unwrap();
             let mut cache = device.decoder.cache(policy).unwrap();
             let mut at = 0;
@@ -148,21 +150,36 @@ fn caches_of_codes_say_what_the_processors_say() {
                 (30, Origin::Prompt),
                 (270, Origin::Prompt),
                 (1, Origin::Written),
-                (3, Origin::Written),
-                (9, Origin::Written),
+                (12, Origin::Written),
                 (1, Origin::Written),
                 (1, Origin::Written),
                 (5, Origin::Written),
             ] {
                 let chunk = &tokens[at..at + size];
+                let full = read(&host.decoder, &mut full_cache, chunk, origin);
                 let wanted = read(&host.decoder, &mut host_cache, chunk, origin);
                 let got = read(&device.decoder, &mut cache, chunk, origin);
-                let apart = apart(&got, &wanted);
-                assert!(
-                    apart < bound,
-                    "{kind} of {hidden}, {policy}: {apart} from token {at}"
-                );
+                let off = distance(&got, &wanted);
+                // Nothing is coded yet, or nothing ever: only roundings differ.
+                if bits == Bits::Half || at + size <= 128 {
+                    assert!(
+                        off < 2e-2,
+                        "{kind} of {hidden}, {policy}: {off} from token {at}"
+                    );
+                } else {
+                    all.0.extend(full);
+                    all.1.extend(wanted);
+                    all.2.extend(got);
+                }
                 at += size;
+            }
+            // Now and then the code of a value differs, which is little beside what all codes lose.
+            if bits != Bits::Half {
+                let (off, lost) = (distance(&all.2, &all.1), distance(&all.0, &all.1));
+                assert!(
+                    off < 0.75 * lost,
+                    "{kind} of {hidden}, {policy}: {off} beside {lost}"
+                );
             }
             assert_eq!(cache.len(), host_cache.len());
         }

@@ -221,8 +221,8 @@ fn a_prompt_that_does_not_fit_is_refused() {
     let (_folder, path) = tiny_file("llama");
     let on = OnDevice {
         rows: 64,
-        // Three pages of both layers.
-        cache_bytes: Some(192 << 10),
+        // Three slabs, each of which holds a page of both layers, or an open page of codes.
+        cache_bytes: Some(288 << 10),
         ..OnDevice::new(Arc::new(Emulator::new(1 << 30)))
     };
     let device = LoadedModel::open_on(&path, None, Some(&on)).unwrap();
@@ -243,7 +243,7 @@ fn a_prompt_that_does_not_fit_is_refused() {
     for (count, window, mend) in [
         (400, 64, "give it a shorter text"),
         (300, 64, "ask for less at once"),
-        (300, 200, "ask a shorter question"),
+        (200, 200, "ask a shorter question"),
     ] {
         let error = error(count, window);
         assert!(error.contains(mend), "{error}");

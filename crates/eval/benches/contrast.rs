@@ -12,7 +12,8 @@
     reason = "a bench is a program whose output is its result, and fails by panicking"
 )]
 
-use std::path::PathBuf;
+mod pages;
+
 use std::time::Instant;
 
 use footnote_agent::rank::passage::shown;
@@ -24,7 +25,7 @@ use footnote_engine::{
 use footnote_eval::evidence::key_lines;
 use footnote_eval::{difference, interval, read_page_questions};
 use footnote_filings::Accession;
-use footnote_index::{Corpus, SearchBackend};
+use pages::Given;
 
 /// Characters of context, and tokens of an answer.
 const CONTEXT_CHARS: usize = 1_500;
@@ -39,27 +40,18 @@ struct Case {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"))
-        .collect();
-    let (Some(corpus), Some(model)) = (arguments.first(), arguments.get(1)) else {
-        footnote_testkit::skip("contrast", "name a corpus folder and a model file");
+    let Some(given) = pages::given("contrast") else {
         return;
     };
-    let Some(questions) = footnote_testkit::shared("data/financebench/questions_dev.jsonl") else {
-        footnote_testkit::skip("contrast", "no FinanceBench questions beside the checkout");
-        return;
-    };
-    let most = arguments
-        .get(2)
+    let most = given
+        .words
+        .first()
         .map_or(usize::MAX, |most| most.parse().unwrap());
-    let corpus = Corpus::open(&PathBuf::from(corpus)).unwrap();
-    let path = PathBuf::from(model);
+    let path = &given.model;
     let heads = EvidenceHeads::known(&path.file_stem().unwrap().to_string_lossy())
         .expect("evidence heads of this model");
-    let model = LocalModel::open(&path, LocalOptions::default()).unwrap();
-    let mut cases = cases(&corpus, &questions);
+    let model = LocalModel::open(path, LocalOptions::default()).unwrap();
+    let mut cases = cases(&given);
     cases.truncate(most);
     let clusters: Vec<Option<&str>> = cases.iter().map(|c| Some(c.company.as_str())).collect();
 
@@ -183,27 +175,22 @@ fn right(cases: &[Case], said: &[String]) -> Vec<f64> {
         .collect()
 }
 
-fn cases(corpus: &Corpus, questions: &std::path::Path) -> Vec<Case> {
+fn cases(given: &Given) -> Vec<Case> {
     let mut cases = Vec::new();
-    for question in read_page_questions(questions).unwrap() {
+    for question in read_page_questions(&given.questions).unwrap() {
         let question = question.unwrap();
         let (Some(doc), Some(relevant), Some(answer)) =
             (&question.doc, &question.relevant_pages, &question.answer)
         else {
             continue;
         };
-        let accession: Accession = doc.parse().unwrap();
+        let document: Accession = doc.parse().unwrap();
         let key = format!(
             "{answer} {}",
             question.justification.as_deref().unwrap_or_default()
         );
         for page in relevant.iter().take(1) {
-            let passages = corpus.page_passages(&accession, *page).unwrap();
-            let texts: Vec<&str> = passages
-                .iter()
-                .map(|passage| passage.text.as_str())
-                .collect();
-            let text = texts.join("\n");
+            let text = pages::text(&given.corpus, &document, *page);
             let context = shown(&question.question, &text, CONTEXT_CHARS);
             let figures: Vec<String> = key_lines(&text, &key)
                 .iter()

@@ -12,6 +12,8 @@
     reason = "a bench is a program whose output is its result, and fails by panicking"
 )]
 
+mod pages;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ use footnote_engine::{Heads, LoadedModel, Message, Prompt, Role};
 use footnote_eval::evidence::{Choosing, SeenPrompt, choose, halves, key_lines, scales};
 use footnote_eval::{difference, interval, read_page_questions};
 use footnote_filings::Accession;
-use footnote_index::{Corpus, Filter, SearchBackend, SearchQuery};
+use pages::Given;
 
 /// Pages of a prompt, and characters of each.
 const PAGES: usize = 30;
@@ -55,25 +57,11 @@ struct Seen {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"))
-        .collect();
-    let (Some(corpus), Some(model)) = (arguments.first(), arguments.get(1)) else {
-        footnote_testkit::skip("evidence", "name a corpus folder and a draft model's file");
+    let Some(given) = pages::given("evidence") else {
         return;
     };
-    let Some(questions) = footnote_testkit::shared("data/financebench/questions_dev.jsonl") else {
-        footnote_testkit::skip("evidence", "no FinanceBench questions beside the checkout");
-        return;
-    };
-    let corpus = Corpus::open(&PathBuf::from(corpus)).unwrap();
-    let draft = Draft::new(
-        LoadedModel::open(&PathBuf::from(model), None).unwrap(),
-        None,
-    )
-    .unwrap();
-    let cases = cases(&corpus, &questions, &draft);
+    let draft = Draft::new(LoadedModel::open(&given.model, None).unwrap(), None).unwrap();
+    let cases = cases(&given, &draft);
     let lengths: Vec<usize> = cases.iter().map(|case| case.tokens.len()).collect();
     eprintln!(
         "{} prompts of {} to {} tokens",
@@ -81,7 +69,7 @@ fn main() {
         lengths.iter().min().unwrap(),
         lengths.iter().max().unwrap()
     );
-    let keep = arguments.get(2).map(PathBuf::from);
+    let keep = given.words.first().map(PathBuf::from);
     let seen: Vec<Seen> = cases
         .iter()
         .enumerate()
@@ -323,10 +311,10 @@ fn see(case: &Case, draft: &Draft, specpc: bool, keep: Option<&Path>) -> Seen {
     Seen { rows, specpc }
 }
 
-fn cases(corpus: &Corpus, questions: &Path, draft: &Draft) -> Vec<Case> {
+fn cases(given: &Given, draft: &Draft) -> Vec<Case> {
     let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
     let mut cases = Vec::new();
-    for question in read_page_questions(questions).unwrap() {
+    for question in read_page_questions(&given.questions).unwrap() {
         let question = question.unwrap();
         let (Some(doc), Some(relevant), Some(answer)) =
             (&question.doc, &question.relevant_pages, &question.answer)
@@ -334,22 +322,8 @@ fn cases(corpus: &Corpus, questions: &Path, draft: &Draft) -> Vec<Case> {
             *left_out.entry("no key").or_default() += 1;
             continue;
         };
-        let accession: Accession = doc.parse().unwrap();
-        let query = SearchQuery {
-            text: question.question.clone(),
-            filter: Filter {
-                accessions: vec![accession.clone()],
-                ..Filter::default()
-            },
-            limit: PAGES,
-            ..SearchQuery::default()
-        };
-        let mut pages: Vec<u32> = corpus
-            .search_pages(&query)
-            .unwrap()
-            .iter()
-            .map(|hit| hit.page)
-            .collect();
+        let document: Accession = doc.parse().unwrap();
+        let mut pages = pages::best_pages(&given.corpus, &document, &question.question, PAGES);
         pages.sort_unstable();
         if !pages.iter().any(|page| relevant.contains(page)) {
             *left_out.entry("evidence not among the pages").or_default() += 1;
@@ -362,12 +336,7 @@ fn cases(corpus: &Corpus, questions: &Path, draft: &Draft) -> Vec<Case> {
         let mut prompt = "Here are passages of a company's filings.\n\n".to_owned();
         let mut lines: Vec<String> = Vec::new();
         for page in pages {
-            let passages = corpus.page_passages(&accession, page).unwrap();
-            let texts: Vec<&str> = passages
-                .iter()
-                .map(|passage| passage.text.as_str())
-                .collect();
-            let text = texts.join("\n");
+            let text = pages::text(&given.corpus, &document, page);
             let mut part = shown(&question.question, &text, PAGE_CHARS);
             if relevant.contains(&page) {
                 let key = key_lines(&text, &key);

@@ -6,11 +6,14 @@ use footnote_engine::{Attention, AttentionRequest, EngineError};
 use super::Work;
 use super::excerpts::{Line, one_line};
 use super::reading::{Reading, listed};
-use crate::rank::passage::attention::{relevance, request};
 use crate::{AgentError, AttendedPassage, HeadShare, LineRead, Step};
 
 /// Heads named of a passage.
 const HEADS_SHOWN: usize = 3;
+/// What a question without content is.
+const NO_QUESTION: &str = "N/A";
+/// Deviations below the mean at which a token's share counts as noise.
+const OUTLIER: f32 = 2.0;
 
 /// Tells which lines were kept of `all`, and what each passage is paid.
 pub(super) fn explain(
@@ -37,7 +40,7 @@ pub(super) fn explain(
         let heads = known.heads.iter();
         heads.map(|head| (head.layer, head.head)).collect()
     });
-    let asked = request(&one_line(work.question), &texts, heads, true);
+    let asked = request(&one_line(work.question), &texts, heads);
     let (model, seen) = match attended(work, &asked) {
         Ok(seen) => seen,
         Err(EngineError::Request(why)) => {
@@ -57,6 +60,40 @@ pub(super) fn explain(
         passages: passages(reading, all, &shown, &shares),
     });
     Ok(())
+}
+
+/// The passages as they stand together, with the question last, so that it sees all of them.
+fn request(question: &str, texts: &[&str], heads: Option<Vec<(usize, usize)>>) -> AttentionRequest {
+    let mut parts = vec!["Here are passages of a company's filings.\n\n".to_owned()];
+    for (at, text) in texts.iter().enumerate() {
+        parts.push(format!("[{}] {}\n\n", at + 1, text.trim()));
+    }
+    let end = |question: &str| {
+        format!("Find the passages that help to answer the question.\n\nQuestion: {question}")
+    };
+    AttentionRequest {
+        parts,
+        ends: vec![end(question), end(NO_QUESTION)],
+        heads,
+        per_head: true,
+    }
+}
+
+/// What a row of heads pays each passage: the question's shares less those of no question, over its tokens without outliers
+/// (in-context re-ranking, arXiv:2410.02642). The first part is the instruction and no passage.
+fn relevance(seen: &Attention, row: usize) -> Vec<f32> {
+    let (asked, not_asked) = (&seen.shares[0][row], &seen.shares[1][row]);
+    let of = |range: &std::ops::Range<usize>| {
+        let both = asked[range.clone()].iter().zip(&not_asked[range.clone()]);
+        let paid: Vec<f32> = both.map(|(asked, not_asked)| asked - not_asked).collect();
+        let count = paid.len().max(1) as f32;
+        let mean = paid.iter().sum::<f32>() / count;
+        let deviation = (paid.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / count).sqrt();
+        paid.iter()
+            .filter(|x| **x >= mean - OUTLIER * deviation)
+            .sum()
+    };
+    seen.parts.iter().skip(1).map(of).collect()
 }
 
 /// The draft's attention, where there is a draft, else that of the model that answers.

@@ -256,19 +256,19 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
         interleaved: false,
         half: Half::F16,
     };
-    let mut shapes = Vec::new();
-    for bits in Bits::ALL {
-        shapes.push(shape(Form::Keys, bits, 2, 64, 896, 14));
-        shapes.push(shape(Form::Keys, bits, 8, 128, 4096, 32));
-        shapes.push(shape(Form::Latents, bits, 2, 64, 896, 14));
-        shapes.push(shape(Form::Inputs, bits, 32, 64, 2048, 32));
-        shapes.push(shape(Form::Inputs, bits, 8, 128, 1024, 16));
-    }
-    shapes.push(shape(Form::Keys, Bits::Four, 3, 64, 576, 9));
-    shapes.push(shape(Form::RotatedKeys, Bits::Four, 2, 64, 896, 14));
-    shapes.push(shape(Form::Latents, Bits::Four, 3, 64, 576, 9));
-    shapes.push(shape(Form::Latents, Bits::Four, 8, 64, 2048, 32));
-    shapes.push(shape(Form::Latents, Bits::Four, 8, 128, 4096, 32));
+    // Every way of unpacking once, and every form at the widths of real models; the widest take seconds each.
+    let mut shapes: Vec<Shape> = Bits::ALL
+        .map(|bits| shape(Form::Keys, bits, 2, 64, 896, 14))
+        .to_vec();
+    shapes.extend([
+        shape(Form::Keys, Bits::Four, 8, 128, 4096, 32),
+        shape(Form::RotatedKeys, Bits::Four, 2, 64, 896, 14),
+        shape(Form::Latents, Bits::Two, 2, 64, 896, 14),
+        shape(Form::Latents, Bits::Four, 3, 64, 576, 9),
+        shape(Form::Latents, Bits::Four, 8, 128, 4096, 32),
+        shape(Form::Inputs, Bits::Four, 32, 64, 2048, 32),
+        shape(Form::Inputs, Bits::Half, 8, 128, 1024, 16),
+    ]);
     shapes.push(Shape {
         interleaved: true,
         half: Half::Bf16,

@@ -193,7 +193,7 @@ impl DeviceCache {
         let loops = coded.is_some_and(|coded| coded.accumulator_bytes > 0);
         // Forks begin within a page.
         let forks = others.iter().map(|more| self.layout.pages(*more) + 1);
-        let shared = self.len % PAGE_TOKENS > 0 && !self.owns_last();
+        let shared = !self.len.is_multiple_of(PAGE_TOKENS) && !self.owns_last();
         let pages = self.layout.pages(tokens).saturating_sub(self.pages.len())
             + usize::from(coded.is_none() && shared)
             + forks.sum::<usize>();
@@ -315,7 +315,7 @@ impl DeviceCache {
             self.open = Some(Arc::new(self.take_open()?));
         }
         // What comes after a group that was begun before this step must not take its place until the step counts.
-        if within > 0 && within + rows > PAGE_TOKENS && end % PAGE_TOKENS > 0 {
+        if within > 0 && within + rows > PAGE_TOKENS && !end.is_multiple_of(PAGE_TOKENS) {
             self.next_open = Some(Arc::new(self.take_open()?));
         }
         while loops && self.accumulators.len() < self.pages.len() {

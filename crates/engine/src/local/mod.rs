@@ -478,7 +478,8 @@ impl LocalModel {
         self.decoder.config()
     }
 
-    pub(crate) fn decoder(&self) -> &Decoder {
+    /// The model itself, as its thread runs it.
+    pub fn decoder(&self) -> &Decoder {
         &self.decoder
     }
 
@@ -620,7 +621,7 @@ impl LanguageModel for LocalModel {
             prompt,
             begun: None,
             plan: self.plan(None)?,
-            work: Work::Score(Scoring::new(continuations, Reply::new(sender))),
+            work: Work::Score(Box::new(Scoring::new(continuations, Reply::new(sender)))),
         })?;
         receiver.blocking_recv().map_err(|_| EngineError::Stopped)?
     }

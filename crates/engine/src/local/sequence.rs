@@ -78,7 +78,7 @@ pub(super) enum Work {
     /// Writing text.
     Write(Box<Writing>),
     /// Scoring continuations.
-    Score(Scoring),
+    Score(Box<Scoring>),
 }
 
 impl Work {

@@ -7,11 +7,14 @@ use footnote_engine::{Embedder, LanguageModel};
 
 use super::model::{Judging, ModelJudge};
 use super::plain::{Bm25, Learned};
-use super::{AttentionRanker, Cascade, Dense, Fused, PassageRanker, saved};
+use super::{AttentionRanker, Beside, Cascade, Dense, Fused, PassageRanker, saved};
 use crate::AgentError;
 
 /// The prefix of a ranker in a folder.
 const LEARNED: &str = "learned:";
+
+/// What a rank by BM25 weighs beside attention: between 0.2 and 0.6 nothing changes (`evals/results/compression.md`).
+const BM25_BESIDE: f32 = 0.4;
 
 /// Every name and what it means.
 pub const NAMES: &[(&str, &str)] = &[
@@ -46,7 +49,11 @@ pub const NAMES: &[(&str, &str)] = &[
     ),
     (
         "attention",
-        "the attention that the question pays each passage, in one reading by the local model",
+        "the attention that the question pays each passage, read by the local model one by one",
+    ),
+    (
+        "attention-bm25",
+        "attention, with the ranks by BM25 beside it",
     ),
     (
         "cascade",
@@ -102,7 +109,9 @@ impl Choice {
     pub fn needs_model(&self) -> bool {
         matches!(
             self,
-            Choice::Named("model-yesno" | "model-likelihood" | "attention" | "cascade")
+            Choice::Named(
+                "model-yesno" | "model-likelihood" | "attention" | "attention-bm25" | "cascade"
+            )
         )
     }
 
@@ -168,6 +177,12 @@ impl Choice {
             "model-yesno" => judge(Judging::YesNo)?,
             "model-likelihood" => judge(Judging::Likelihood)?,
             "attention" => Box::new(AttentionRanker::usual(asked()?)),
+            "attention-bm25" => Box::new(Beside::new(
+                "attention-bm25",
+                Box::new(AttentionRanker::usual(asked()?)),
+                Box::new(Bm25::Plain),
+                BM25_BESIDE,
+            )),
             "cascade" => Box::new(Cascade::new(
                 "cascade",
                 hybrid(),

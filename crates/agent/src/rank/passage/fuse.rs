@@ -1,4 +1,5 @@
-//! Rankers together: reciprocal rank fusion, and cascades that let a dearer ranker look at few.
+//! Rankers together: reciprocal rank fusion, scores with another's ranks beside them, and cascades that let a dearer ranker
+//! look at few.
 
 use super::{PassageRanker, order, settled};
 use crate::AgentError;
@@ -47,6 +48,58 @@ impl PassageRanker for Fused {
         let orders: Vec<(f32, &[usize])> = orders.iter().map(|(w, o)| (*w, o.as_slice())).collect();
         Ok(settled(reciprocal_rank_fusion(&orders, texts.len()), texts))
     }
+}
+
+/// A ranker's scores, in deviations from their mean, less `weight` times the logarithm of the rank by another: how far ahead
+/// a passage is counts, which fusing ranks forgets.
+pub struct Beside {
+    name: &'static str,
+    ranker: Box<dyn PassageRanker>,
+    other: Box<dyn PassageRanker>,
+    weight: f32,
+}
+
+impl Beside {
+    /// `ranker` with the ranks of `other` at `weight` beside it.
+    pub fn new(
+        name: &'static str,
+        ranker: Box<dyn PassageRanker>,
+        other: Box<dyn PassageRanker>,
+        weight: f32,
+    ) -> Beside {
+        Beside {
+            name,
+            ranker,
+            other,
+            weight,
+        }
+    }
+}
+
+impl PassageRanker for Beside {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn scores(&self, question: &str, texts: &[&str]) -> Result<Vec<f32>, AgentError> {
+        let scores = self.ranker.scores(question, texts)?;
+        let ranked = order(&self.other.scores(question, texts)?);
+        Ok(settled(beside(&scores, &ranked, self.weight), texts))
+    }
+}
+
+/// Scores in deviations from their mean, less `weight` times the logarithm of the rank in an order, which lists all of them,
+/// best first.
+pub fn beside(scores: &[f32], ranked: &[usize], weight: f32) -> Vec<f32> {
+    let count = scores.len().max(1) as f32;
+    let mean = scores.iter().sum::<f32>() / count;
+    let squares: f32 = scores.iter().map(|score| (score - mean).powi(2)).sum();
+    let deviation = (squares / count).sqrt().max(f32::MIN_POSITIVE);
+    let mut joined = vec![0.0; scores.len()];
+    for (rank, at) in ranked.iter().enumerate() {
+        joined[*at] = (scores[*at] - mean) / deviation - weight * (rank as f32 + 1.0).ln();
+    }
+    joined
 }
 
 /// A ranker over all, then others over ever fewer of the best.
@@ -148,6 +201,31 @@ mod tests {
             [2, 0, 1]
         );
         assert!(cascade.scores("?", &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn far_ahead_stays_ahead_whatever_the_other_says_and_level_ones_follow_it() {
+        let texts = ["9", "1", "1.1", "0.9", ""];
+        let beside = |weight| {
+            let ranker = Beside::new(
+                "beside",
+                Box::new(ByNumber(1.0)),
+                Box::new(ByNumber(-1.0)),
+                weight,
+            );
+            order(&ranker.scores("?", &texts[..4]).unwrap())
+        };
+        assert_eq!(beside(0.0), [0, 2, 1, 3]);
+        assert_eq!(beside(0.4), [0, 3, 1, 2]);
+        let alone = Beside::new(
+            "beside",
+            Box::new(ByNumber(1.0)),
+            Box::new(ByNumber(1.0)),
+            1.0,
+        );
+        assert_eq!(order(&alone.scores("?", &["", "7"]).unwrap()), [1, 0]);
+        assert!(alone.scores("?", &[]).unwrap().is_empty());
+        assert_eq!(super::beside(&[2.0, 2.0], &[1, 0], 1.0)[1], 0.0);
     }
 
     proptest! {

@@ -27,7 +27,7 @@ pub use catalogue::{Choice, Models, NAMES};
 pub use dense::Dense;
 pub use features::{FEATURES, Feature, Features};
 pub use fit::{CrossValidation, Example, FitOptions, Fitted, fit, ndcg};
-pub use fuse::{Cascade, Fused, reciprocal_rank_fusion};
+pub use fuse::{Beside, Cascade, Fused, beside, reciprocal_rank_fusion};
 pub use model::{Judging, ModelJudge, excerpt as shown};
 pub use plain::{Bm25, Learned, Measurer};
 pub use saved::{Training, load, save, starting_weights};

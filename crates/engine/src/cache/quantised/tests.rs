@@ -136,10 +136,14 @@ fn read(decoder: &Decoder, cache: &mut Cache, tokens: &[u32], chunk: usize) -> V
             outputs: Outputs::Every,
             perturbation: None,
         }];
-        let rows = decoder.forward(&mut steps, &mut scratch, &|| true).unwrap();
+        let rows = decoder
+            .forward(&mut steps, &mut scratch, &|| true)
+            .unwrap()
+            .unwrap();
         logits.extend(
             decoder
                 .logits(&rows)
+                .unwrap()
                 .chunks_exact(VOCAB)
                 .map(<[f32]>::to_vec),
         );
@@ -171,7 +175,7 @@ fn tops(logits: &[Vec<f32>]) -> Vec<u32> {
 fn without_quantisation_every_policy_says_what_the_full_cache_says() {
     for (name, decoder) in models() {
         let text = tokens(420);
-        let full = read(&decoder, &mut decoder.full_cache(), &text, 64);
+        let full = read(&decoder, &mut decoder.host_cache(), &text, 64);
         for policy in policies(Bits::Half) {
             let mut cache = decoder.cache(policy).unwrap();
             let kept = read(&decoder, &mut cache, &text, 64);
@@ -202,7 +206,7 @@ fn without_quantisation_every_policy_says_what_the_full_cache_says() {
 fn fewer_bits_lose_more_and_eight_lose_next_to_nothing() {
     for (name, decoder) in models() {
         let text = tokens(512);
-        let full = read(&decoder, &mut decoder.full_cache(), &text, 128);
+        let full = read(&decoder, &mut decoder.host_cache(), &text, 128);
         for make in 0..3 {
             let losses: Vec<f64> = [Bits::Eight, Bits::Four, Bits::Two]
                 .into_iter()
@@ -295,7 +299,7 @@ fn a_step_that_is_broken_off_leaves_no_trace() {
                 asked.get() <= layers
             };
             let broken = decoder.forward(&mut steps, &mut Scratch::default(), &keep_going);
-            assert!(broken.is_none());
+            assert!(broken.unwrap().is_none());
         }
         let rest = read(&decoder, &mut cache, &text[100..], 50);
         assert!(worst_divergence(&fresh[100..], &rest) < 2e-3, "{policy}");
@@ -308,7 +312,7 @@ fn keys_for_taps_are_those_attention_saw() {
         let text = tokens(300);
         let layer = &decoder.weights().layers[0];
         for policy in policies(Bits::Half) {
-            let (mut full, mut kept) = (decoder.full_cache(), decoder.cache(policy).unwrap());
+            let (mut full, mut kept) = (decoder.host_cache(), decoder.cache(policy).unwrap());
             read(&decoder, &mut full, &text, 64);
             read(&decoder, &mut kept, &text, 64);
             let view = LayerView {
