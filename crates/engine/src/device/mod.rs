@@ -89,6 +89,8 @@ pub struct DeviceModel {
     half: Half,
     layers: Vec<Layer>,
     embedding: Arc<Matrix>,
+    /// Only kept: the output's jobs name its memory.
+    _output: Arc<Matrix>,
     output_norm: Buffer,
     table: Buffer,
     memory: Arc<CacheMemory>,
@@ -301,6 +303,7 @@ impl DeviceModel {
             device: Arc::clone(device),
             layers,
             embedding: weights.embedding,
+            _output: weights.output,
             output_norm,
             table,
             memory: Arc::new(CacheMemory::new(PagePool::new(slabs * slab, slab), memory)),
