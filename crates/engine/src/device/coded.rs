@@ -71,14 +71,18 @@ pub(super) enum Held {
     /// Of its own.
     Buffer(Buffer),
     /// A page of the caches' pool.
-    Page(Page, Address),
+    Page {
+        address: Address,
+        /// Gives it back.
+        _page: Page,
+    },
 }
 
 impl Held {
     pub(super) fn address(&self) -> Address {
         match self {
             Held::Buffer(buffer) => buffer.address(),
-            Held::Page(_, address) => *address,
+            Held::Page { address, .. } => *address,
         }
     }
 }
@@ -399,8 +403,10 @@ impl DeviceModel {
                 bytes.div_ceil(1 << 20)
             ))
         })?;
-        let address = self.memory.address(&page);
-        Ok(Held::Page(page, address))
+        Ok(Held::Page {
+            address: self.memory.address(&page),
+            _page: page,
+        })
     }
 
     fn coded_layer(
