@@ -364,13 +364,14 @@ fn a_device_that_is_not_there_is_named() {
     for wrong in ["gpu", "cuda:", "CPU"] {
         on(wrong).code(2).says("auto, cpu, cuda:0");
     }
-    let ask = footnote
+    let words = text(&footnote.write("words.txt", b"Net sales rose by six percent."));
+    let scored = footnote
         .command()
         .env("FOOTNOTE_DEVICE", "cuda:99")
         .args(["engine", "perplexity", "--model", &file, "--text", &prose])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&ask.stderr);
+    let said = String::from_utf8_lossy(&scored.stderr);
     assert!(said.contains("cuda:99 cannot be used"), "{said}");
     let shape = ["engine", "bench", "--synthetic", "llama-2-7b"];
     let shaped = |more: &[&str]| footnote.run(&[&shape[..], more].concat());
