@@ -353,7 +353,6 @@ fn heads_that_keep_evidence_are_found_and_used() {
 fn a_device_that_is_not_there_is_named() {
     let footnote = Footnote::new();
     let file = text(&footnote.write("model.gguf", b"GGUF"));
-    let prose = text(&footnote.write("prose.txt", b"The works shipped."));
     let generate = ["engine", "generate", "--prompt", "x", "--model", &file];
     let on = |device: &str| footnote.run(&[&generate[..], &["--device", device]].concat());
     let run = on("cuda:99").code(1).says("cuda:99 cannot be used");
@@ -368,7 +367,7 @@ fn a_device_that_is_not_there_is_named() {
     let scored = footnote
         .command()
         .env("FOOTNOTE_DEVICE", "cuda:99")
-        .args(["engine", "perplexity", "--model", &file, "--text", &prose])
+        .args(["engine", "perplexity", "--model", &file, "--text", &words])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&scored.stderr);
