@@ -54,6 +54,9 @@ const SPARE_BYTES: usize = 512 << 20;
 /// Slabs that the caches' memory is divided into at most: fine enough that several policies fit beside each other.
 const MOST_SLABS: usize = 64;
 
+/// What slabs are multiples of: as memory comes from a device.
+const PAGE_ALIGNMENT: usize = 256;
+
 /// How a model uses its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceOptions {
@@ -282,7 +285,8 @@ impl DeviceModel {
         // A slab holds a page of any policy; the largest are open ones, with what codes are made of beside keys and values.
         let widest = config.hidden.max(config.kv_width());
         let open = 2 * PAGE_TOKENS * (2 * config.kv_width() + widest) * config.layers;
-        let slab = (bytes / MOST_SLABS).max(open);
+        // Pages begin at multiples of 16 bytes where slabs do.
+        let slab = (bytes / MOST_SLABS / PAGE_ALIGNMENT * PAGE_ALIGNMENT).max(open);
         if bytes < slab {
             return Err(EngineError::Request(format!(
                 "{}: {} MB are left for caches, less than the {} MB of a page of {PAGE_TOKENS} tokens; use a smaller model",
