@@ -19,8 +19,8 @@ const REQUIREMENTS: &str = "evals/test-requirements.txt";
 /// The compiler of kernels for GPUs, which runs without one.
 const NVRTC_REQUIREMENTS: &str = "crates/device/tests/requirements.txt";
 
-/// Everything as it is built by default; and devices with their features, as cargo leaves tests out without a word
-/// whose features are off.
+/// Everything as it is built by default, in which the engine's tests ask for devices' emulator, so that its tests run too; and what
+/// needs the feature `cuda` besides, as cargo leaves tests out without a word whose features are off.
 const SUITES: [&[&str]; 2] = [
     &["--workspace"],
     &[
@@ -28,6 +28,11 @@ const SUITES: [&[&str]; 2] = [
         "footnote-device",
         "--features",
         "cuda,emulator",
+        "--lib",
+        "--test",
+        "compile",
+        "--test",
+        "gpu",
     ],
 ];
 
