@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::rows::Parts;
-use super::{Half, HeadShape, PAGE_TOKENS, Step};
+use super::{Half, HeadShape, Step};
 use crate::{Address, Kernel, Launch, Op, Program};
 
 /// Threads of a block.
@@ -17,8 +17,6 @@ const THREADS: u32 = 128;
 const WARPS: usize = 4;
 /// Pairs of row and query head that a block takes.
 const TILE: usize = 16;
-/// More splits than these take longer to join than they save.
-const MOST_SPLITS: usize = 128;
 
 /// The program for heads of one width of which `group` share a KV head, giving one kind of halves.
 pub fn program(head_dim: usize, group: usize, half: Half) -> Arc<Program> {
@@ -73,15 +71,6 @@ impl Attend {
             program: program(shape.head_dim, shape.group(), half),
             shape,
         }
-    }
-
-    /// How many parts keep `processors` busy while `sequences` of at most `longest` tokens are read.
-    pub fn splits(&self, processors: usize, sequences: usize, longest: usize) -> usize {
-        let blocks = sequences * self.shape.kv_heads;
-        (2 * processors)
-            .div_ceil(blocks.max(1))
-            .min(longest.div_ceil(PAGE_TOKENS))
-            .clamp(1, MOST_SPLITS)
     }
 
     /// Floats of [`Splits::extents`] and of [`Splits::partial`].

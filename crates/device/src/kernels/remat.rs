@@ -353,17 +353,6 @@ impl Remat {
         }
     }
 
-    /// Into how many parts to divide pages, so that `rows` rows of up to `tokens` tokens keep `multiprocessors` busy.
-    pub fn splits(&self, rows: usize, tokens: usize, multiprocessors: usize) -> usize {
-        let sizes = self.shape.sizes();
-        let units = (tokens / PAGE_TOKENS).div_ceil(sizes.pages) + 1;
-        let blocks = rows * self.shape.widths.kv_heads / sizes.heads;
-        // Two blocks each hide each other's waiting.
-        (2 * multiprocessors)
-            .div_ceil(blocks.max(1))
-            .clamp(1, units)
-    }
-
     fn launch(
         &self,
         entry: &'static str,
