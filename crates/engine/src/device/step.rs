@@ -442,20 +442,8 @@ impl DeviceModel {
         exact: Address,
         work: &Work,
     ) -> Op {
-        let config = &self.config;
-        let layer = &self.layers[index];
-        let query = config.query_width();
-        let width = query + 2 * config.kv_width();
-        let optional =
-            |buffer: &Option<Buffer>| buffer.as_ref().map_or(Address::NONE, Buffer::address);
-        let new = append::New {
-            qkv: work.projected.at(4 * part.first_row * width),
-            step: *step,
-            table: self.table.address(),
-            query_weight: optional(&layer.query_norm),
-            key_weight: optional(&layer.key_norm),
-            epsilon: config.rms_epsilon,
-        };
+        let query = self.config.query_width();
+        let new = self.new_rows(index, part.first_row, step, work);
         let places = append::Places {
             page_offset: Some(part.layout.layer_offsets[index]),
             queries: work.queries.at(2 * part.first_row * query),
@@ -463,6 +451,29 @@ impl DeviceModel {
             ..append::Places::default()
         };
         self.makers.append.append(&new, &places)
+    }
+
+    /// A layer's new queries, keys and values from `first_row` on, and whose they are.
+    pub(super) fn new_rows(
+        &self,
+        index: usize,
+        first_row: usize,
+        step: &Step,
+        work: &Work,
+    ) -> append::New {
+        let config = &self.config;
+        let layer = &self.layers[index];
+        let width = config.query_width() + 2 * config.kv_width();
+        let optional =
+            |buffer: &Option<Buffer>| buffer.as_ref().map_or(Address::NONE, Buffer::address);
+        append::New {
+            qkv: work.projected.at(4 * first_row * width),
+            step: *step,
+            table: self.table.address(),
+            query_weight: optional(&layer.query_norm),
+            key_weight: optional(&layer.key_norm),
+            epsilon: config.rms_epsilon,
+        }
     }
 
     /// The group's products for all rows: prompts' by the device's library, written tokens' by kernels of their own.

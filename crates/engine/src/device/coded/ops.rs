@@ -203,17 +203,8 @@ impl DeviceModel {
         ops: &mut Vec<Op>,
     ) {
         let config = &self.config;
-        let layer = &self.layers[index];
-        let width = config.query_width() + 2 * config.kv_width();
         let coded = &work.coded;
-        let new = append::New {
-            qkv: work.projected.at(4 * first_row * width),
-            step: *step,
-            table: self.table.address(),
-            query_weight: none(layer.query_norm.as_ref()),
-            key_weight: none(layer.key_norm.as_ref()),
-            epsilon: config.rms_epsilon,
-        };
+        let new = self.new_rows(index, first_row, step, work);
         let places = append::Places {
             page_offset,
             queries: work.queries.at(2 * first_row * config.query_width()),
