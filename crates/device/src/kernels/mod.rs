@@ -6,8 +6,10 @@
 
 pub mod append;
 pub mod attend;
+pub mod blend;
 pub mod coded_pages;
 pub mod codes;
+pub mod likeliest;
 pub mod open;
 pub mod product;
 pub mod prompt;
@@ -122,7 +124,9 @@ pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     programs.extend(product::programs());
     programs.extend(append::programs());
     programs.extend(attend::programs());
+    programs.extend(blend::programs());
     programs.extend(codes::programs());
+    programs.extend(likeliest::programs());
     programs.extend(open::programs());
     programs.extend(prompt::programs());
     programs.extend(rebuild::programs());
