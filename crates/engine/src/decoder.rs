@@ -27,6 +27,7 @@ use crate::kernels::{
     Form, HeadShape, LaneTable, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope,
     silu_mul,
 };
+use crate::sampling::{TokenMask, greedy};
 use crate::weights::{Linear, Weights};
 
 /// A model ready to run.
@@ -334,6 +335,30 @@ impl Decoder {
             self.weights.output.matmul(rows, count, &mut logits);
         }
         Ok(logits)
+    }
+
+    /// The likeliest token after each row that [`forward`](Self::forward) gave, as [`greedy`] says, among those that the
+    /// row's mask allows, if it has one.
+    ///
+    /// # Errors
+    /// Where a device fails; on the processor never.
+    pub(crate) fn likeliest(
+        &self,
+        rows: &[f32],
+        masks: &[Option<TokenMask>],
+    ) -> Result<Vec<Option<u32>>, EngineError> {
+        if let Some(device) = &self.device {
+            return device.likeliest(rows, masks);
+        }
+        let mut logits = self.logits(rows)?;
+        let of_rows = logits.chunks_exact_mut(self.config.vocab).zip(masks);
+        let likeliest = of_rows.map(|(logits, mask)| {
+            if let Some(mask) = mask {
+                mask.apply(logits);
+            }
+            greedy(logits)
+        });
+        Ok(likeliest.collect())
     }
 
     /// The stream's queries, keys and values of a layer; queries rotated.

@@ -10,6 +10,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 
+use crate::sampling::TokenMask;
 use crate::tokenizer::{TokenKind, Tokenizer};
 use crate::{EngineError, Grammar};
 
@@ -59,18 +60,13 @@ pub struct GrammarState {
 }
 
 impl GrammarState {
-    /// Sets the logits of tokens that cannot come next to `-inf`.
+    /// Which tokens can come next.
     ///
     /// # Errors
     /// [`EngineError::Grammar`] where the parser gave up (its limits).
-    pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), EngineError> {
+    pub(crate) fn mask(&mut self) -> Result<TokenMask, EngineError> {
         let mask = self.matcher.compute_mask_or_eos().map_err(grammar_error)?;
-        for (token, logit) in logits.iter_mut().enumerate() {
-            if token >= mask.len() || !mask.get(token) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        Ok(())
+        Ok(TokenMask::new(mask.as_slice(), mask.len()))
     }
 
     /// Takes `token` as the next of the output.

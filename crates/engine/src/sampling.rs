@@ -1,6 +1,6 @@
 //! From logits to a token: greedy, or drawn after temperature, top-k and top-p.
 //!
-//! Knows numbers only; masks of a grammar are applied before (`-inf`).
+//! Knows numbers only; a grammar says by a mask which tokens may come, and it is applied before (`-inf`).
 
 use crate::{EngineError, Sampling};
 
@@ -38,9 +38,14 @@ impl Sampler {
         })
     }
 
+    /// Whether it takes the likeliest token each time.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.sampling.temperature == 0.0
+    }
+
     /// The next token, or `None` where no token is possible (all masked, or no number at all).
     pub fn draw(&mut self, logits: &[f32]) -> Option<u32> {
-        if self.sampling.temperature == 0.0 {
+        if self.is_greedy() {
             return greedy(logits);
         }
         self.candidates.clear();
@@ -94,6 +99,39 @@ impl Sampler {
         self.candidates
             .get(weights.len().checked_sub(1)?)
             .map(|(_, token)| *token)
+    }
+}
+
+/// Which tokens may come next: a bit for each, the lowest token in the lowest bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenMask(Vec<u32>);
+
+impl TokenMask {
+    /// A mask of the first `count` tokens, 32 a word; those beyond may not come.
+    pub(crate) fn new(words: &[u32], count: usize) -> TokenMask {
+        let mut words = words[..count.div_ceil(32).min(words.len())].to_vec();
+        if let Some(last) = words.get_mut(count / 32) {
+            *last &= (1 << (count % 32)) - 1;
+        }
+        TokenMask(words)
+    }
+
+    /// Its first `count` words, zeros where it has fewer.
+    pub(crate) fn words(&self, count: usize) -> impl Iterator<Item = u32> {
+        let words = self.0.iter().copied();
+        words.chain(std::iter::repeat(0)).take(count)
+    }
+
+    /// Sets the logits of tokens that may not come to `-inf`.
+    pub(crate) fn apply(&self, logits: &mut [f32]) {
+        let words = self.words(logits.len().div_ceil(32));
+        for (logits, word) in logits.chunks_mut(32).zip(words) {
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if word >> bit & 1 == 0 {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use footnote_device::kernels::append::{Append, Pairs};
 use footnote_device::kernels::attend::Attend;
 use footnote_device::kernels::coded_pages::Widths;
+use footnote_device::kernels::likeliest;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Products};
 use footnote_device::kernels::prompt::{Prompt, TileRows};
 use footnote_device::kernels::rebuild::Rebuild;
@@ -154,6 +155,7 @@ struct Work {
     partials: Buffer,
     outputs: Buffer,
     logits: Buffer,
+    choice: Choice,
     output_jobs: Jobs,
     coded: CodedWork,
     plans: HashMap<step::PlanKey, Arc<Plan>>,
@@ -162,6 +164,31 @@ struct Work {
 struct TwoHalves {
     high: Buffer,
     low: Buffer,
+}
+
+/// Where the likeliest tokens of rows of logits are found.
+struct Choice {
+    /// u64 `[rows]`.
+    masks: Buffer,
+    /// u32 `[rows][vocab / 32]`.
+    allowed: Buffer,
+    best_logits: Buffer,
+    best_tokens: Buffer,
+    tokens: Buffer,
+}
+
+impl Choice {
+    fn new(device: &Arc<dyn Device>, vocab: usize) -> Result<Choice, EngineError> {
+        let words = |count: usize| Buffer::new(device, 4 * count);
+        let parts = LOGIT_ROWS * likeliest::parts(vocab);
+        Ok(Choice {
+            masks: words(2 * LOGIT_ROWS)?,
+            allowed: words(LOGIT_ROWS * vocab.div_ceil(32))?,
+            best_logits: words(parts)?,
+            best_tokens: words(parts)?,
+            tokens: words(LOGIT_ROWS)?,
+        })
+    }
 }
 
 impl TwoHalves {
@@ -499,6 +526,7 @@ impl Work {
             outputs: floats(rows * config.hidden)?,
             output_jobs: makers.products.jobs(device, &[job])?,
             logits,
+            choice: Choice::new(device, config.vocab)?,
             coded: CodedWork::new(device, config, options)?,
             plans: HashMap::new(),
         })

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::LocalOptions;
 use super::prefix::PrefixStore;
 use super::queue::{Cancellable, Queue};
-use super::sequence::{Job, Lane, Sequence, Wanted};
+use super::sequence::{Asks, Job, Lane, Sequence, Wanted};
 use crate::EngineError;
 use crate::cache::Cache;
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
@@ -272,25 +272,54 @@ impl Scheduler {
                 lane.read.extend(lane.pending.drain(..*take));
             }
         }
-        let width = self.decoder.config().hidden;
-        let vocab = self.decoder.config().vocab;
-        for (rows, places) in hidden
-            .chunks(LOGIT_ROWS * width)
-            .zip(places.chunks(LOGIT_ROWS))
-        {
-            let mut logits = match self.decoder.logits(rows) {
-                Ok(logits) => logits,
-                Err(error) => return self.fail(&error),
-            };
-            for ((sequence, lane, position), logits) in
-                places.iter().zip(logits.chunks_exact_mut(vocab))
-            {
-                self.active[*sequence].take_logits(*lane, *position, logits);
-            }
+        if let Err(error) = self.hand_out(&hidden, &places) {
+            return self.fail(&error);
         }
         for sequence in &mut self.active {
             sequence.settle();
         }
+    }
+
+    /// Gives sequences what they asked of the rows that a pass gave: `places` are each row's sequence, lane and position.
+    fn hand_out(
+        &mut self,
+        hidden: &[f32],
+        places: &[(usize, usize, usize)],
+    ) -> Result<(), EngineError> {
+        let width = self.decoder.config().hidden;
+        let vocab = self.decoder.config().vocab;
+        let (mut for_logits, mut logit_places) = (Vec::new(), Vec::new());
+        let (mut for_tokens, mut token_places, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, place) in hidden.chunks_exact(width).zip(places) {
+            match self.active[place.0].asks() {
+                Asks::Logits => {
+                    for_logits.extend_from_slice(row);
+                    logit_places.push(place);
+                }
+                Asks::Likeliest(mask) => {
+                    for_tokens.extend_from_slice(row);
+                    token_places.push(place);
+                    masks.push(mask);
+                }
+            }
+        }
+        let chunks = for_tokens.chunks(LOGIT_ROWS * width);
+        let mut places = token_places.into_iter();
+        for (rows, masks) in chunks.zip(masks.chunks(LOGIT_ROWS)) {
+            let tokens = self.decoder.likeliest(rows, masks)?;
+            for (token, (sequence, lane, _)) in tokens.into_iter().zip(&mut places) {
+                self.active[*sequence].take_likeliest(*lane, token);
+            }
+        }
+        let mut places = logit_places.into_iter();
+        for rows in for_logits.chunks(LOGIT_ROWS * width) {
+            let mut logits = self.decoder.logits(rows)?;
+            let of_rows = logits.chunks_exact_mut(vocab).zip(&mut places);
+            for (logits, (sequence, lane, position)) in of_rows {
+                self.active[*sequence].take_logits(*lane, *position, logits);
+            }
+        }
+        Ok(())
     }
 
     /// Ends all requests: the pass that they shared failed.

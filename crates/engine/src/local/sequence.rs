@@ -12,7 +12,7 @@ use super::queue::Cancellable;
 use crate::cache::{Cache, CachePlan};
 use crate::decoder::Perturbation;
 use crate::grammar::GrammarState;
-use crate::sampling::{Sampler, log_probability};
+use crate::sampling::{Sampler, TokenMask, log_probability};
 use crate::text_stream::{CharacterStream, Passed, StopStream};
 use crate::tokenizer::Tokenizer;
 use crate::{EngineError, FinishReason, GenerateEvent, Usage};
@@ -129,6 +129,14 @@ pub(super) enum Wanted {
     Every,
 }
 
+/// What a row of a step is for.
+pub(super) enum Asks {
+    /// Its logits.
+    Logits,
+    /// The likeliest token alone, among those of the mask.
+    Likeliest(Option<TokenMask>),
+}
+
 /// A request in progress.
 pub(super) struct Sequence {
     /// What it reads on; one lane, or several while continuations are scored.
@@ -225,6 +233,41 @@ impl Sequence {
         }
         let lane = self.lanes.swap_remove(0);
         Some((lane.read, lane.cache))
+    }
+
+    /// What its wanted rows of a step are for: asked once for each row.
+    pub(super) fn asks(&mut self) -> Asks {
+        let Work::Write(writing) = &mut self.work else {
+            return Asks::Logits;
+        };
+        if writing.contrast.is_some() || !writing.sampler.is_greedy() {
+            return Asks::Logits;
+        }
+        let mask = writing.grammar.as_mut().map(GrammarState::mask);
+        Asks::Likeliest(mask.transpose().unwrap_or_else(|error| {
+            self.fail(error);
+            None
+        }))
+    }
+
+    /// Takes the likeliest token after what lane `lane` has read, if there is one. As for
+    /// [`take_logits`](Self::take_logits).
+    pub(super) fn take_likeliest(&mut self, lane: usize, token: Option<u32>) {
+        let Work::Write(writing) = &mut self.work else {
+            return;
+        };
+        if self.finished {
+            return;
+        }
+        let lane = &mut self.lanes[lane];
+        match writing.write(token, lane) {
+            Ok(Some(finish)) => {
+                writing.finish(finish, &lane.cache);
+                self.finished = true;
+            }
+            Ok(None) => {}
+            Err(error) => self.fail(error),
+        }
     }
 
     /// Takes the logits after token `position` of what lane `lane` has read. Must be called for
@@ -390,12 +433,27 @@ impl Writing {
         }
     }
 
-    /// Draws the next token and those the grammar forces after it; `Some` where the text ends. `weak` are the logits of a
-    /// contrast's weak reading.
+    /// Draws the next token and writes it; `Some` where the text ends. `weak` are the logits of a contrast's weak reading.
     fn advance(
         &mut self,
         logits: &mut [f32],
         weak: Option<&[f32]>,
+        lane: &mut Lane,
+    ) -> Result<Option<FinishReason>, EngineError> {
+        if let Some(grammar) = &mut self.grammar {
+            grammar.mask()?.apply(logits);
+        }
+        if let (Some(contrast), Some(weak)) = (&self.contrast, weak) {
+            contrast.apply(logits, weak);
+        }
+        let token = self.sampler.draw(logits);
+        self.write(token, lane)
+    }
+
+    /// Writes the next token, if there is one, and those the grammar forces after it; `Some` where the text ends.
+    fn write(
+        &mut self,
+        token: Option<u32>,
         lane: &mut Lane,
     ) -> Result<Option<FinishReason>, EngineError> {
         if self.first_token.is_none() {
@@ -405,13 +463,7 @@ impl Writing {
             self.usage.ttft_ms = elapsed.as_secs_f64() * 1e3 + self.compress_ms;
             self.usage.prefill_tok_s = self.prompt_read as f64 / elapsed.as_secs_f64().max(1e-9);
         }
-        if let Some(grammar) = &mut self.grammar {
-            grammar.mask(logits)?;
-        }
-        if let (Some(contrast), Some(weak)) = (&self.contrast, weak) {
-            contrast.apply(logits, weak);
-        }
-        let Some(token) = self.sampler.draw(logits) else {
+        let Some(token) = token else {
             return Err(match self.grammar {
                 Some(_) => EngineError::Grammar("no token can continue the output".to_string()),
                 None => EngineError::Weights(
