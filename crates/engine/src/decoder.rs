@@ -27,13 +27,14 @@ use crate::kernels::{
     Form, HeadShape, LaneTable, QuantMatrix, RopeStyle, RopeTable, matmul_many, rms_norm, rope,
     silu_mul,
 };
+use crate::model_file::ModelFile;
 use crate::sampling::{TokenMask, greedy};
 use crate::weights::{Linear, Weights};
 
 /// A model ready to run.
 pub struct Decoder {
     config: ModelConfig,
-    weights: Weights,
+    runs: Runs,
     rope: RopeTable,
     style: RopeStyle,
     heads: HeadShape,
@@ -42,8 +43,14 @@ pub struct Decoder {
     joint: OnceLock<Arc<JointBases>>,
     /// The model's file, beside which bases are kept.
     file: Option<PathBuf>,
-    /// The same model on an accelerator, which then makes the passes.
-    device: Option<Arc<DeviceModel>>,
+}
+
+/// What makes the passes.
+enum Runs {
+    /// This processor, which holds the weights.
+    Here(Weights),
+    /// An accelerator, which holds them.
+    There(Arc<DeviceModel>),
 }
 
 /// Which positions of a step's tokens give an output row.
@@ -110,8 +117,20 @@ impl Decoder {
     /// A decoder for contexts of up to `context` tokens.
     pub fn new(config: ModelConfig, weights: Weights, context: usize) -> Decoder {
         let frequencies = frequencies(&config, weights.rope_factors.as_deref());
+        let rope = RopeTable::new(&frequencies, context);
+        Decoder::of(config, Runs::Here(weights), rope)
+    }
+
+    /// A decoder whose passes an accelerator makes. Of the weights in the file `model` this processor reads what it needs
+    /// for bases, when it needs it.
+    pub fn on_device(device: Arc<DeviceModel>, model: &Path) -> Decoder {
+        let rope = RopeTable::new(device.frequencies(), device.options().context);
+        Decoder::of(device.config().clone(), Runs::There(device), rope).with_file(model)
+    }
+
+    fn of(config: ModelConfig, runs: Runs, rope: RopeTable) -> Decoder {
         Decoder {
-            rope: RopeTable::new(&frequencies, context),
+            rope,
             style: match config.rope_layout {
                 RopeLayout::Interleaved => RopeStyle::Interleaved,
                 RopeLayout::Halves => RopeStyle::Neox,
@@ -122,12 +141,11 @@ impl Decoder {
                 head_dim: config.head_dim,
             },
             config,
-            weights,
+            runs,
             lanes: OnceLock::new(),
             bases: OnceLock::new(),
             joint: OnceLock::new(),
             file: None,
-            device: None,
         }
     }
 
@@ -136,9 +154,32 @@ impl Decoder {
         &self.config
     }
 
-    /// The model's weights.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
+    /// The weights on this processor.
+    ///
+    /// # Panics
+    /// Where a device makes the passes: nothing of a pass happens here then.
+    pub(crate) fn weights(&self) -> &Weights {
+        match &self.runs {
+            Runs::Here(weights) => weights,
+            Runs::There(device) => unreachable!("the weights are on {}", device.device().name()),
+        }
+    }
+
+    /// Works something out of the weights, which are read for it where a device holds them.
+    fn with_weights<T>(
+        &self,
+        work: impl FnOnce(&Weights) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        match (&self.runs, &self.file) {
+            (Runs::Here(weights), _) => work(weights),
+            (Runs::There(_), Some(path)) => {
+                let file = ModelFile::open(path)?;
+                work(&Weights::load(&file, &self.config)?)
+            }
+            (Runs::There(_), None) => Err(EngineError::Request(
+                "a model without a file has no bases: use a cache policy without any".to_owned(),
+            )),
+        }
     }
 
     /// Longest context, in tokens.
@@ -170,22 +211,18 @@ impl Decoder {
         self
     }
 
-    /// The same decoder, its passes made by an accelerator.
-    #[must_use]
-    pub fn on_device(mut self, device: Arc<DeviceModel>) -> Decoder {
-        self.device = Some(device);
-        self
-    }
-
     /// The same model on an accelerator, where its passes are made there.
     pub fn device(&self) -> Option<&Arc<DeviceModel>> {
-        self.device.as_ref()
+        match &self.runs {
+            Runs::Here(_) => None,
+            Runs::There(device) => Some(device),
+        }
     }
 
     /// Tokens of the longest pass: a device has memory for so many.
     pub(crate) fn longest_pass(&self) -> usize {
-        let device = self.device.as_ref();
-        device.map_or(usize::MAX, |device| device.options().rows)
+        self.device()
+            .map_or(usize::MAX, |device| device.options().rows)
     }
 
     /// An empty full cache for one sequence.
@@ -218,7 +255,7 @@ impl Decoder {
         policy: CachePolicy,
         window: Window,
     ) -> Result<CachePlan, EngineError> {
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             let layout = match self.plan(policy, window)? {
                 None => device.layout(policy)?,
                 Some(plan) => device.layout_of(&plan)?,
@@ -252,12 +289,14 @@ impl Decoder {
                 Arc::new(LaneTable::new(&RopeTable::new(&zeros, self.context())))
             },
             bases: &|| {
-                once(&self.bases, || match &self.file {
-                    Some(model) => Bases::beside(model, &self.weights),
-                    None => Bases::compute(&self.weights),
+                once(&self.bases, || {
+                    self.with_weights(|weights| match &self.file {
+                        Some(model) => Bases::beside(model, weights),
+                        None => Bases::compute(weights),
+                    })
                 })
             },
-            joint: &|| once(&self.joint, || JointBases::compute(&self.weights)),
+            joint: &|| once(&self.joint, || self.with_weights(JointBases::compute)),
         };
         Plan::new(policy, self.cache_shape(), window, &parts).map(Some)
     }
@@ -274,7 +313,7 @@ impl Decoder {
         scratch: &mut Scratch,
         keep_going: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>, EngineError> {
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             return on_device(device, steps, keep_going);
         }
         let config = &self.config;
@@ -287,7 +326,9 @@ impl Decoder {
         scratch.resize(tokens, config);
         let rows = scratch.stream.chunks_exact_mut(config.hidden);
         for (token, row) in steps.iter().flat_map(|step| step.tokens).zip(rows) {
-            self.weights.embedding.dequantize_row(*token as usize, row);
+            self.weights()
+                .embedding
+                .dequantize_row(*token as usize, row);
         }
         for index in 0..config.layers {
             if !keep_going() {
@@ -314,7 +355,7 @@ impl Decoder {
         let mut normed = vec![0.0; outputs.len()];
         rms_norm(
             &outputs,
-            &self.weights.output_norm,
+            &self.weights().output_norm,
             config.rms_epsilon,
             &mut normed,
         );
@@ -326,13 +367,13 @@ impl Decoder {
     /// # Errors
     /// Where a device fails; on the processor never.
     pub fn logits(&self, rows: &[f32]) -> Result<Vec<f32>, EngineError> {
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             return device.logits(rows);
         }
         let count = rows.len() / self.config.hidden;
         let mut logits = vec![0.0; count * self.config.vocab];
         if count > 0 {
-            self.weights.output.matmul(rows, count, &mut logits);
+            self.weights().output.matmul(rows, count, &mut logits);
         }
         Ok(logits)
     }
@@ -347,7 +388,7 @@ impl Decoder {
         rows: &[f32],
         masks: &[Option<TokenMask>],
     ) -> Result<Vec<Option<u32>>, EngineError> {
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             return device.likeliest(rows, masks);
         }
         let mut logits = self.logits(rows)?;
@@ -364,7 +405,7 @@ impl Decoder {
     /// The stream's queries, keys and values of a layer; queries rotated.
     fn project(&self, index: usize, positions: &[usize], runs: &[Run], scratch: &mut Scratch) {
         let config = &self.config;
-        let layer = &self.weights.layers[index];
+        let layer = &self.weights().layers[index];
         rms_norm(
             &scratch.stream,
             &layer.attention_norm,
@@ -403,7 +444,7 @@ impl Decoder {
 
     /// A layer as caches see it.
     fn view(&self, index: usize) -> LayerView<'_> {
-        let layer = &self.weights.layers[index];
+        let layer = &self.weights().layers[index];
         LayerView {
             index,
             rotation: self.rotation(),
@@ -425,7 +466,7 @@ impl Decoder {
         scratch: &mut Scratch,
     ) {
         let config = &self.config;
-        let layer = &self.weights.layers[index];
+        let layer = &self.weights().layers[index];
         self.project(index, positions, runs, scratch);
         let view = self.view(index);
         let query_width = config.query_width();
@@ -460,7 +501,7 @@ impl Decoder {
         LayerRows {
             normed: &scratch.normed[part(self.config.hidden)],
             keys: &scratch.keys[part(kv_width)],
-            raw_keys: match self.weights.layers[index].key_norm {
+            raw_keys: match self.weights().layers[index].key_norm {
                 Some(_) => &scratch.raw_keys[part(kv_width)],
                 None => &scratch.keys[part(kv_width)],
             },
@@ -469,7 +510,7 @@ impl Decoder {
     }
 
     fn feed_forward_block(&self, index: usize, runs: &[Run], scratch: &mut Scratch) {
-        let layer = &self.weights.layers[index];
+        let layer = &self.weights().layers[index];
         rms_norm(
             &scratch.stream,
             &layer.feed_forward_norm,
@@ -513,17 +554,19 @@ fn on_device(
     steps: &mut [Step<'_>],
     keep_going: &dyn Fn() -> bool,
 ) -> Result<Option<Vec<f32>>, EngineError> {
-    let refused = |what: &str| {
-        let name = device.device().name();
-        EngineError::Request(format!("{name} cannot {what}; use `--device cpu`"))
-    };
     let mut on_device = Vec::with_capacity(steps.len());
     for step in steps {
         if step.perturbation.is_some() {
-            return Err(refused("move heads"));
+            return Err(EngineError::Request(format!(
+                "{} cannot move heads; use `--device cpu`",
+                device.device().name()
+            )));
         }
         let Cache::Device(cache) = &mut *step.cache else {
-            return Err(refused("read on a cache of the processor's memory"));
+            return Err(EngineError::Request(format!(
+                "{} cannot read on a cache of the processor's memory; use `--device cpu`",
+                device.device().name()
+            )));
         };
         on_device.push(DeviceStep {
             tokens: step.tokens,

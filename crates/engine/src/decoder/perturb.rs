@@ -172,7 +172,7 @@ mod tests {
         scratch.resize(count, &decoder.config);
         let rows = scratch.stream.chunks_exact_mut(decoder.config.hidden);
         for (token, row) in [100, 2000, 345, 77, 9000].into_iter().zip(rows) {
-            decoder.weights.embedding.dequantize_row(token, row);
+            decoder.weights().embedding.dequantize_row(token, row);
         }
         let positions: Vec<usize> = (0..count).collect();
         let runs = [Run {

@@ -23,7 +23,7 @@ impl Decoder {
         selection: &PairSelection,
         protected: &[Range<usize>],
     ) -> Result<Cache, EngineError> {
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             return Err(EngineError::Request(format!(
                 "{} cannot keep pairs of its own for each head; use `--device cpu`, or a policy that keeps tokens",
                 device.device().name()

@@ -20,7 +20,7 @@ impl Decoder {
     /// [`EngineError::Request`] where a device has no room now.
     pub fn tap(&self, tokens: &[u32], tap: &mut Tap) -> Result<(), EngineError> {
         self.check_length(tokens.len())?;
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             let taps = std::slice::from_mut(tap);
             return device.tap_ends(&[], &mut [TappedEnd { tokens, taps }], None);
         }
@@ -71,7 +71,7 @@ impl Decoder {
                     .collect()
             })
             .collect();
-        if let Some(device) = &self.device {
+        if let Some(device) = self.device() {
             let of_each = taps.iter_mut().zip(ends);
             let mut ends: Vec<TappedEnd<'_>> = of_each
                 .map(|(taps, tokens)| TappedEnd { tokens, taps })
@@ -98,7 +98,7 @@ impl Decoder {
         cache: &mut Cache,
         scratch: &mut Scratch,
     ) -> Result<(), EngineError> {
-        if self.device.is_none() {
+        if self.device().is_none() {
             self.read_tapped(tokens, cache, scratch, &mut [], None);
             return Ok(());
         }
@@ -157,7 +157,9 @@ impl Decoder {
             scratch.resize(chunk.len(), &self.config);
             let rows = scratch.stream.chunks_exact_mut(self.config.hidden);
             for (token, row) in chunk.iter().zip(rows) {
-                self.weights.embedding.dequantize_row(*token as usize, row);
+                self.weights()
+                    .embedding
+                    .dequantize_row(*token as usize, row);
             }
             for index in 0..layers {
                 self.project(index, &positions, &runs, scratch);
@@ -177,7 +179,7 @@ impl Decoder {
                         None => cache.attend(&view, queries, attended),
                     }
                     add_product(
-                        &self.weights.layers[index].attention_output,
+                        &self.weights().layers[index].attention_output,
                         &runs,
                         &scratch.attended,
                         &mut scratch.added,

@@ -102,6 +102,8 @@ pub struct DeviceModel {
     makers: Makers,
     work: Mutex<Work>,
     weights_bytes: usize,
+    /// The rotation's, of a head's pairs.
+    frequencies: Vec<f64>,
 }
 
 /// One layer on the device.
@@ -264,7 +266,8 @@ impl DeviceModel {
                 pairs == Pairs::Interleaved,
             ),
         };
-        let table = rotation_table(&config, weights.rope_factors.as_deref(), options.context);
+        let frequencies = frequencies(&config, weights.rope_factors.as_deref());
+        let table = rotation_table(&frequencies, options.context);
         let table = Buffer::of(device, &table)?;
         let output_norm = Buffer::of(device, &weights.output_norm)?;
         let matrices = weights.layers.iter().flat_map(|layer| {
@@ -345,6 +348,7 @@ impl DeviceModel {
             options,
             half,
             weights_bytes,
+            frequencies,
         })
     }
 
@@ -366,6 +370,11 @@ impl DeviceModel {
     /// Bytes of its weights.
     pub fn weights_bytes(&self) -> usize {
         self.weights_bytes
+    }
+
+    /// The rotation's frequencies of a head's pairs, the fastest first.
+    pub(crate) fn frequencies(&self) -> &[f64] {
+        &self.frequencies
     }
 
     /// The memory of its caches.
@@ -467,8 +476,7 @@ fn heads_of(config: &ModelConfig) -> DeviceHeads {
 }
 
 /// Cosine and sine by position and pair, `[positions][head_dim / 2][2]`.
-fn rotation_table(config: &ModelConfig, factors: Option<&[f32]>, positions: usize) -> Vec<f32> {
-    let frequencies = frequencies(config, factors);
+fn rotation_table(frequencies: &[f64], positions: usize) -> Vec<f32> {
     (0..positions)
         .flat_map(|position| {
             frequencies.iter().flat_map(move |frequency| {

@@ -134,8 +134,7 @@ impl LoadedModel {
         LoadedModel::open_on(path, context_tokens, None)
     }
 
-    /// As [`open`](Self::open), its passes made by a device. This processor's memory holds the weights too: what is worked
-    /// out of them (bases), and what a device does not do, is done here.
+    /// As [`open`](Self::open), its passes made by a device, which then holds the weights.
     ///
     /// # Errors
     /// As [`open`](Self::open), and where the model does not fit on the device.
@@ -148,7 +147,6 @@ impl LoadedModel {
         let config = ModelConfig::from_file(&file)?;
         let tokenizer = Tokenizer::from_file(&file)?;
         let template = ChatTemplate::from_file(&file, &tokenizer)?;
-        let weights = Weights::load(&file, &config)?;
         let context = match context_tokens {
             Some(wanted) if wanted > config.context => {
                 return Err(EngineError::TooLong {
@@ -165,15 +163,16 @@ impl LoadedModel {
             Some(wanted) => wanted,
             None => config.context.min(DEFAULT_CONTEXT),
         };
-        tracing::info!(
-            model.path = %path.display(),
-            model.name = config.name,
-            model.weights_bytes = weights.size_bytes(),
-            model.context_tokens = context,
-            "model loaded"
-        );
-        let on_device = match device {
-            None => None,
+        let name = config.name.clone();
+        let (decoder, weights_bytes) = match device {
+            None => {
+                let weights = Weights::load(&file, &config)?;
+                let bytes = weights.size_bytes();
+                (
+                    Decoder::new(config, weights, context).with_file(path),
+                    bytes,
+                )
+            }
             Some(on) => {
                 let token = 2 * size_of::<half::f16>() * config.layers * config.kv_width();
                 let contexts = on.contexts.map(|contexts| contexts * context * token);
@@ -183,13 +182,17 @@ impl LoadedModel {
                     ..DeviceOptions::new(context)
                 };
                 let model = DeviceModel::load(&on.device, &file, &config, options)?;
-                Some(Arc::new(model))
+                let bytes = model.weights_bytes();
+                (Decoder::on_device(Arc::new(model), path), bytes)
             }
         };
-        let mut decoder = Decoder::new(config, weights, context).with_file(path);
-        if let Some(device) = on_device {
-            decoder = decoder.on_device(device);
-        }
+        tracing::info!(
+            model.path = %path.display(),
+            model.name = name,
+            model.weights_bytes = weights_bytes,
+            model.context_tokens = context,
+            "model loaded"
+        );
         Ok(LoadedModel {
             decoder,
             tokenizer,
