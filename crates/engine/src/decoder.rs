@@ -556,12 +556,6 @@ fn on_device(
 ) -> Result<Option<Vec<f32>>, EngineError> {
     let mut on_device = Vec::with_capacity(steps.len());
     for step in steps {
-        if step.perturbation.is_some() {
-            return Err(EngineError::Request(format!(
-                "{} cannot move heads; use `--device cpu`",
-                device.device().name()
-            )));
-        }
         let Cache::Device(cache) = &mut *step.cache else {
             return Err(EngineError::Request(format!(
                 "{} cannot read on a cache of the processor's memory; use `--device cpu`",
@@ -573,6 +567,7 @@ fn on_device(
             origin: step.origin,
             cache,
             outputs: step.outputs,
+            perturbation: step.perturbation,
         });
     }
     device.forward(&mut on_device, keep_going)

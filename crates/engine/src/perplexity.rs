@@ -11,9 +11,9 @@ use std::time::Instant;
 use crate::EngineError;
 use crate::cache::{Cache, CacheBytes, CachePolicy, Window};
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
-use crate::kernels::parallel;
+use crate::kernels::{GROUP_TOKENS, parallel};
 
-/// Tokens of a pass in prefill mode: whole groups of the quantised caches.
+/// Tokens of a pass in prefill mode at most: whole groups of the quantised caches.
 const CHUNK: usize = 256;
 /// Positions of a block, over which losses are summed for intervals.
 const BLOCK: usize = 256;
@@ -120,6 +120,10 @@ pub fn perplexity(
         Mode::Prefill => Window::None,
         Mode::Decode => Window::Recent,
     };
+    let chunk = match options.mode {
+        Mode::Prefill => chunk_of(decoder)?,
+        Mode::Decode => 1,
+    };
     let full = decoder.cache_plan(CachePolicy::Full, kept)?;
     let plan = decoder.cache_plan(options.policy, kept)?;
     let started = Instant::now();
@@ -137,10 +141,6 @@ pub fn perplexity(
             full: full.empty(),
             policy: plan.empty(),
             scratch: Scratch::default(),
-        };
-        let chunk = match options.mode {
-            Mode::Prefill => CHUNK,
-            Mode::Decode => 1,
         };
         for start in (0..text.len()).step_by(chunk) {
             let end = (start + chunk).min(text.len());
@@ -171,12 +171,24 @@ pub fn perplexity(
         held_tokens,
         stored_tokens: match options.policy {
             CachePolicy::Full => 0,
-            _ => held_tokens / crate::kernels::GROUP_TOKENS * crate::kernels::GROUP_TOKENS,
+            _ => held_tokens / GROUP_TOKENS * GROUP_TOKENS,
         },
         bytes_per_token_full: decoder.cache_shape().full_bytes_per_token(),
         bases_bytes: plan.bases_bytes(),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Tokens of a pass in prefill mode: as many whole groups as a device has room for twice.
+fn chunk_of(decoder: &Decoder) -> Result<usize, EngineError> {
+    let groups = (decoder.longest_pass() / 2).min(CHUNK) / GROUP_TOKENS;
+    match groups {
+        0 => Err(EngineError::Request(format!(
+            "passes of {} tokens are too short to read whole groups of {GROUP_TOKENS} by their codes on two caches",
+            decoder.longest_pass()
+        ))),
+        groups => Ok(groups * GROUP_TOKENS),
+    }
 }
 
 /// Two caches that read the same tokens in the same passes.

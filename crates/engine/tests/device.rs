@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use footnote_device::Device;
 use footnote_device::emulator::Emulator;
-use footnote_engine::cache::{Cache, CachePolicy};
+use footnote_engine::cache::{Cache, CachePolicy, Window};
 use footnote_engine::device::open;
 use footnote_engine::kernels::Bits;
-use footnote_engine::{Decoder, LoadedModel, OnDevice, Origin, Outputs, Scratch, Step, greedy};
+use footnote_engine::{
+    Decoder, LoadedModel, Mode, OnDevice, Origin, Outputs, PerplexityOptions, Perturbation,
+    Scratch, Step, Target, greedy, perplexity,
+};
 
 fn test_device() -> Arc<dyn Device> {
     match std::env::var("FOOTNOTE_TEST_DEVICE") {
@@ -294,6 +297,151 @@ fn a_pass_of_many_is_many_passes() {
         };
         let apart = apart(part, alone);
         assert!(apart <= bound, "sequence {index}: {apart}");
+    }
+}
+
+/// Whole groups by their codes alone, as perplexities of quantised caches are published: the same losses and divergences as
+/// on the processor, which are not those of recent tokens read exactly.
+#[test]
+fn whole_groups_are_read_by_their_codes() {
+    let bits = Bits::Two;
+    let outlier = false;
+    for (kind, hidden) in [("qwen2", 160), ("llama", tiny::HIDDEN)] {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write_folder(folder.path(), kind, &tiny::weights_of(kind, hidden));
+        // Passes of one group on each of two caches.
+        let (host, device) = both(folder.path(), 260);
+        let tokens: Vec<u32> = (0..460).map(|i| i * 13 % tiny::VOCAB as u32).collect();
+        for policy in [
+            CachePolicy::Kv(bits),
+            CachePolicy::XQuant { bits, outlier },
+            CachePolicy::XQuantCl(bits),
+        ] {
+            let measured = |decoder: &Decoder, mode| {
+                let options = PerplexityOptions {
+                    policy,
+                    mode,
+                    window: 330,
+                };
+                perplexity(decoder, &tokens, &options, &mut |_| {}).unwrap()
+            };
+            let wanted = measured(&host.decoder, Mode::Prefill);
+            let got = measured(&device.decoder, Mode::Prefill);
+            let recent = measured(&host.decoder, Mode::Decode);
+            let name = format!("{kind} of {hidden}, {policy}");
+            assert_eq!(got.tokens, wanted.tokens);
+            let near = |got: f64, wanted: f64, bound: f64| (got / wanted - 1.0).abs() < bound;
+            assert!(near(got.ppl_full, wanted.ppl_full, 1e-2), "{name}");
+            assert!(
+                near(got.mean_kl, wanted.mean_kl, 0.1),
+                "{name}: {} beside {}",
+                got.mean_kl,
+                wanted.mean_kl
+            );
+            assert!(
+                !near(recent.mean_kl, wanted.mean_kl, 0.2),
+                "{name}: {} could be either",
+                recent.mean_kl
+            );
+        }
+    }
+}
+
+/// A cache that is read so takes prompts from the start of a group only, and says so.
+#[test]
+fn whole_groups_are_read_from_their_start() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights("llama"));
+    let (_, device) = both(folder.path(), 256);
+    let plan = device
+        .decoder
+        .cache_plan(CachePolicy::Kv(Bits::Four), Window::None)
+        .unwrap();
+    let mut cache = plan.empty();
+    let mut step = |tokens: &[u32], origin| {
+        let mut steps = [Step {
+            tokens,
+            origin,
+            cache: &mut cache,
+            outputs: Outputs::Last,
+            perturbation: None,
+        }];
+        let read = device
+            .decoder
+            .forward(&mut steps, &mut Scratch::default(), &|| true);
+        read.err().map(|error| error.to_string())
+    };
+    assert_eq!(step(&[1; 100], Origin::Prompt), None);
+    for origin in [Origin::Prompt, Origin::Written] {
+        let error = step(&[1; 2], origin).unwrap();
+        assert!(error.contains("from the start of a group"), "{error}");
+    }
+}
+
+/// Heads moved on purpose beside the processor's: every target, for prompts and written tokens, on caches of all kinds, and
+/// beside a sequence whose heads are left alone.
+#[test]
+fn moved_heads_give_what_the_processors_give() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "qwen2", &tiny::weights_of("qwen2", 160));
+    let (host, device) = both(folder.path(), 400);
+    let tokens: Vec<u32> = (0..150).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+    let bits = Bits::Half;
+    let outlier = false;
+    let policies = [
+        CachePolicy::Full,
+        CachePolicy::Kv(bits),
+        CachePolicy::XQuant { bits, outlier },
+        CachePolicy::XQuantCl(bits),
+    ];
+    for policy in policies {
+        for target in [
+            Target::Identity,
+            Target::Zero,
+            Target::Sink,
+            Target::Uniform,
+        ] {
+            let moved = Perturbation::new(&[(0, 1), (1, 0), (1, 3)], target, 0.75).unwrap();
+            // A cache with moved heads and one without, in the same passes.
+            let read_both = |decoder: &Decoder| -> [Vec<f32>; 2] {
+                let mut caches = [(); 2].map(|()| decoder.cache(policy).unwrap());
+                let mut said = [Vec::new(), Vec::new()];
+                for (part, origin) in [
+                    (0..100, Origin::Prompt),
+                    (100..145, Origin::Prompt),
+                    (145..146, Origin::Written),
+                    (146..150, Origin::Written),
+                ] {
+                    let mut steps: Vec<Step<'_>> = caches
+                        .iter_mut()
+                        .zip([None, Some(&moved)])
+                        .map(|(cache, perturbation)| Step {
+                            tokens: &tokens[part.clone()],
+                            origin,
+                            cache,
+                            outputs: Outputs::Every,
+                            perturbation,
+                        })
+                        .collect();
+                    let rows = decoder
+                        .forward(&mut steps, &mut Scratch::default(), &|| true)
+                        .unwrap()
+                        .unwrap();
+                    let logits = decoder.logits(&rows).unwrap();
+                    for (said, logits) in said.iter_mut().zip(logits.chunks(logits.len() / 2)) {
+                        said.extend_from_slice(logits);
+                    }
+                }
+                said
+            };
+            let (wanted, got) = (read_both(&host.decoder), read_both(&device.decoder));
+            for (got, wanted) in got.iter().zip(&wanted) {
+                let off = distance(got, wanted);
+                assert!(off < 2e-2, "{policy}, {target:?}: {off}");
+            }
+            let moves = distance(&got[1], &got[0]);
+            assert!(moves > 0.1, "{policy}, {target:?} moves by {moves}");
+        }
     }
 }
 

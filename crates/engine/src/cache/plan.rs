@@ -16,7 +16,7 @@ const EARLY_LAYERS: usize = 3;
 const EARLY_BITS: Bits = Bits::Four;
 
 /// Which tokens are read in full precision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Window {
     /// Each group of [`GROUP_TOKENS`] tokens by its own tokens, coded by all later ones: as a
     /// sequence is read and written.

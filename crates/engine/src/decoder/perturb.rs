@@ -87,6 +87,21 @@ impl Perturbation {
         })
     }
 
+    /// The query heads of a layer that are moved, in order.
+    pub(crate) fn heads_of(&self, layer: usize) -> &[usize] {
+        self.by_layer.get(&layer).map_or(&[], Vec::as_slice)
+    }
+
+    /// What they attend to instead.
+    pub(crate) fn target(&self) -> Target {
+        self.target
+    }
+
+    /// How far they are moved.
+    pub(crate) fn u(&self) -> f32 {
+        self.u
+    }
+
     /// Whether it can be applied to what a cache of `policy` keeps.
     pub(crate) fn fits(&self, policy: CachePolicy) -> bool {
         self.target != Target::Sink || policy == CachePolicy::Full
@@ -111,9 +126,10 @@ impl Decoder {
         range: Range<usize>,
         scratch: &mut Scratch,
     ) {
-        let Some(heads) = perturbation.by_layer.get(&view.index) else {
+        let heads = perturbation.heads_of(view.index);
+        if heads.is_empty() {
             return;
-        };
+        }
         let shape = self.heads;
         let (dim, group) = (shape.head_dim, shape.heads / shape.kv_heads);
         let (query_width, kv_width) = (shape.heads * dim, shape.kv_heads * dim);

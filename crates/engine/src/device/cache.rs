@@ -12,7 +12,7 @@ use footnote_device::{Address, Buffer, Op, Page, PagePool};
 
 use super::coded::CodedPolicy;
 use crate::EngineError;
-use crate::cache::{CachePolicy, CacheShape};
+use crate::cache::{CachePolicy, CacheShape, Window};
 
 /// A device's memory for caches, taken once.
 pub struct CacheMemory {
@@ -56,6 +56,8 @@ impl CacheMemory {
 pub struct PageLayout {
     /// The policy.
     pub policy: CachePolicy,
+    /// Which tokens are read in full precision.
+    pub window: Window,
     /// The model's shapes.
     pub shape: CacheShape,
     /// Bytes of a page of all layers.
@@ -72,6 +74,7 @@ impl PageLayout {
         let layer = 2 * shape.kv_width() * PAGE_TOKENS * size_of::<half::f16>();
         PageLayout {
             policy: CachePolicy::Full,
+            window: Window::Recent,
             page_bytes: layer * shape.layers,
             layer_offsets: (0..shape.layers).map(|index| index * layer).collect(),
             shape,
@@ -79,9 +82,15 @@ impl PageLayout {
         }
     }
 
-    pub(super) fn coded(policy: CachePolicy, shape: CacheShape, coded: CodedPolicy) -> PageLayout {
+    pub(super) fn coded(
+        policy: CachePolicy,
+        window: Window,
+        shape: CacheShape,
+        coded: CodedPolicy,
+    ) -> PageLayout {
         PageLayout {
             policy,
+            window,
             shape,
             page_bytes: coded.closed_bytes,
             layer_offsets: Vec::new(),

@@ -13,6 +13,7 @@ use super::coded::{BodyLists, RowLists, Walk, full_layer_bytes, own_page};
 use super::step::{DeviceStep, Kind, Part, splits};
 use super::{DeviceModel, Work};
 use crate::EngineError;
+use crate::cache::Window;
 use crate::decoder::Origin;
 
 /// Values on their way to a buffer.
@@ -342,8 +343,13 @@ impl<'a> LayOut<'a> {
             ..sequence
         };
         let mut tiles = self.model.makers.prompt.tiles(&[attended]);
+        // A complete group is rebuilt like those before it, and read so where no token is to be read exactly.
+        let by_codes = step.cache.layout().window == Window::None;
         for tile in &mut tiles {
-            tile.own = Address(own[tile.first as usize / PAGE_TOKENS - first]);
+            let group = tile.first as usize / PAGE_TOKENS - first;
+            if !(by_codes && group < complete) {
+                tile.own = Address(own[group]);
+            }
         }
         let accumulators = step.cache.accumulators();
         let walk = (!accumulators.is_empty()).then(|| {

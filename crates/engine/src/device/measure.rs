@@ -168,6 +168,7 @@ fn write_one(caches: &mut [DeviceCache]) -> Vec<DeviceStep<'_>> {
         origin: Origin::Written,
         cache,
         outputs: Outputs::Last,
+        perturbation: None,
     });
     steps.collect()
 }
@@ -248,6 +249,7 @@ fn read(model: &DeviceModel, count: usize) -> Result<f64, EngineError> {
                 0 => Outputs::Last,
                 _ => Outputs::None,
             },
+            perturbation: None,
         }])?;
     }
     model.device().synchronize()?;

@@ -10,6 +10,7 @@ mod coded;
 pub mod floors;
 mod lists;
 pub mod measure;
+mod moved;
 mod open;
 mod shapes;
 mod step;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use footnote_device::kernels::append::{Append, Pairs};
 use footnote_device::kernels::attend::Attend;
+use footnote_device::kernels::blend::Blend;
 use footnote_device::kernels::coded_pages::Widths;
 use footnote_device::kernels::likeliest;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Products};
@@ -98,7 +100,7 @@ pub struct DeviceModel {
     output_norm: Buffer,
     table: Buffer,
     memory: Arc<CacheMemory>,
-    layouts: Mutex<HashMap<CachePolicy, Arc<PageLayout>>>,
+    layouts: Mutex<HashMap<(CachePolicy, Window), Arc<PageLayout>>>,
     makers: Makers,
     work: Mutex<Work>,
     weights_bytes: usize,
@@ -135,6 +137,7 @@ struct Makers {
     attend: Attend,
     prompt: Prompt,
     rebuild: Rebuild,
+    blend: Blend,
 }
 
 /// Memory that passes work in.
@@ -163,11 +166,6 @@ struct Work {
     plans: HashMap<step::PlanKey, Arc<Plan>>,
 }
 
-struct TwoHalves {
-    high: Buffer,
-    low: Buffer,
-}
-
 /// Where the likeliest tokens of rows of logits are found.
 struct Choice {
     /// u64 `[rows]`.
@@ -191,6 +189,11 @@ impl Choice {
             tokens: words(LOGIT_ROWS)?,
         })
     }
+}
+
+struct TwoHalves {
+    high: Buffer,
+    low: Buffer,
 }
 
 impl TwoHalves {
@@ -265,6 +268,7 @@ impl DeviceModel {
                 },
                 pairs == Pairs::Interleaved,
             ),
+            blend: Blend::new(heads, half),
         };
         let frequencies = frequencies(&config, weights.rope_factors.as_deref());
         let table = rotation_table(&frequencies, options.context);
@@ -393,7 +397,7 @@ impl DeviceModel {
     /// Where the device has no kernels for it.
     pub fn layout(&self, policy: CachePolicy) -> Result<Arc<PageLayout>, EngineError> {
         let keeps = keeps(policy, &shape_of(&self.config));
-        self.layout_with(policy, &keeps, &|index| {
+        self.layout_with(policy, Window::Recent, &keeps, &|index| {
             LayerBasesOwned::identity(keeps[index], &self.config)
         })
     }
@@ -412,10 +416,7 @@ impl DeviceModel {
         if plan.outlier {
             return refused("an outlier channel in f16");
         }
-        if plan.window == Window::None {
-            return refused("reading whole groups by their codes alone (`--mode prefill`)");
-        }
-        self.layout_with(plan.policy(), &plan.layers, &|index| {
+        self.layout_with(plan.policy(), plan.window, &plan.layers, &|index| {
             LayerBasesOwned::of(&LayerBases {
                 pair: plan.bases.as_ref().map(|bases| &bases.layers[index]),
                 joint: plan.joint.as_ref().map(|bases| &bases.layers[index]),
@@ -426,12 +427,13 @@ impl DeviceModel {
     fn layout_with(
         &self,
         policy: CachePolicy,
+        window: Window,
         keeps: &[Keep],
         bases: &dyn Fn(usize) -> LayerBasesOwned,
     ) -> Result<Arc<PageLayout>, EngineError> {
         // Held while a policy is worked out, so that two requests do not do it twice.
         let mut layouts = self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(layout) = layouts.get(&policy) {
+        if let Some(layout) = layouts.get(&(policy, window)) {
             return Ok(Arc::clone(layout));
         }
         let shape = shape_of(&self.config);
@@ -439,10 +441,10 @@ impl DeviceModel {
             CachePolicy::Full => PageLayout::full(shape),
             policy => {
                 let coded = CodedPolicy::new(self, policy, keeps, bases)?;
-                PageLayout::coded(policy, shape, coded)
+                PageLayout::coded(policy, window, shape, coded)
             }
         });
-        layouts.insert(policy, Arc::clone(&layout));
+        layouts.insert((policy, window), Arc::clone(&layout));
         Ok(layout)
     }
 
@@ -526,7 +528,8 @@ impl Work {
             projected: floats(rows * (query + 2 * kv))?,
             queries: Buffer::new(device, 2 * rows * query)?,
             attended: TwoHalves::new(device, rows * query)?,
-            widened: floats(rows * 2 * config.feed_forward)?,
+            // Also where heads give what others are moved towards, in two halves.
+            widened: floats(rows * query.max(2 * config.feed_forward))?,
             gated: TwoHalves::new(device, rows * config.feed_forward)?,
             unpacked: Buffer::new(device, 2 * coded)?,
             extents: floats(extents)?,

@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use footnote_device::kernels::likeliest::{Bests, NO_TOKEN, likeliest};
 use footnote_device::kernels::rows::Parts;
-use footnote_device::kernels::{Half, Step, append, attend, prompt};
+use footnote_device::kernels::{Half, PAGE_TOKENS, Step, append, attend, prompt};
 use footnote_device::{Address, Buffer, Number, Op, Plan, Product};
 
 use super::coded::{BodyLists, RowLists};
 use super::lists::LayOut;
+use super::moved::Moved;
 use super::{DeviceCache, DeviceModel, DeviceOptions, Group, LOGIT_ROWS, PageLayout, Work};
 use crate::EngineError;
-use crate::cache::CachePolicy;
-use crate::decoder::{Origin, Outputs};
+use crate::cache::{CachePolicy, Window};
+use crate::decoder::{Origin, Outputs, Perturbation};
 use crate::sampling::TokenMask;
 
 /// Plans kept for replay; each is of one number of sequences and one bound of contexts.
@@ -36,6 +37,16 @@ pub struct DeviceStep<'a> {
     pub cache: &'a mut DeviceCache,
     /// Which rows to give.
     pub outputs: Outputs,
+    /// Heads that are made worse on purpose.
+    pub perturbation: Option<&'a Perturbation>,
+}
+
+impl DeviceStep<'_> {
+    /// Whether a device has kernels for it.
+    fn is_readable(&self) -> bool {
+        let aligned = self.cache.len().is_multiple_of(PAGE_TOKENS);
+        self.cache.layout().window == Window::Recent || (self.origin == Origin::Prompt && aligned)
+    }
 }
 
 /// What tells plans for replay apart.
@@ -88,7 +99,9 @@ fn order(steps: &[DeviceStep<'_>]) -> Vec<usize> {
     order.sort_by_key(|index| {
         let step = &steps[*index];
         let written = step.origin == Origin::Written;
-        (written, step.cache.layout().policy.to_string())
+        let layout = step.cache.layout();
+        let whole = layout.window == Window::None;
+        (written, layout.policy.to_string(), whole)
     });
     order
 }
@@ -99,7 +112,8 @@ impl DeviceModel {
     /// `None` and no token counts.
     ///
     /// # Errors
-    /// Where pages are missing that were not reserved, or the device fails; then no token counts.
+    /// Where pages are missing that were not reserved, where a cache of [`Window::None`] is to read anything but a prompt
+    /// from the start of a group, or where the device fails; then no token counts.
     ///
     /// # Panics
     /// Where the steps have more rows or sequences than the model was opened for.
@@ -203,6 +217,14 @@ impl DeviceModel {
         work: &mut Work,
         keep_going: &dyn Fn() -> bool,
     ) -> Result<Option<usize>, EngineError> {
+        if let Some(step) = steps.iter().find(|step| !step.is_readable()) {
+            return Err(EngineError::Request(format!(
+                "on {} whole groups are read by their codes alone ({}) in prompts from the start of a group of \
+                 {PAGE_TOKENS} tokens",
+                self.device.name(),
+                step.cache.layout().policy
+            )));
+        }
         let order = order(steps);
         let mut ops = Vec::new();
         for index in &order {
@@ -214,6 +236,7 @@ impl DeviceModel {
         }
         let laid = self.lay_out(steps, &order, work)?;
         let count: usize = laid.outputs.iter().map(|(_, rows)| rows).sum();
+        let moved = Moved::of(steps, &laid.places);
         let key = self.replay_key(steps, &laid);
         match key {
             Some(key) => {
@@ -222,7 +245,7 @@ impl DeviceModel {
                     None => {
                         let mut ops = self.begin(&laid, work);
                         for index in 0..self.layers.len() {
-                            self.layer(index, &laid, work, &mut ops);
+                            self.layer(index, &laid, &moved, work, &mut ops);
                         }
                         self.end(&laid, work, &mut ops);
                         if work.plans.len() >= MOST_PLANS {
@@ -241,7 +264,7 @@ impl DeviceModel {
                     if !keep_going() {
                         return Ok(None);
                     }
-                    self.layer(index, &laid, work, &mut ops);
+                    self.layer(index, &laid, &moved, work, &mut ops);
                     self.device.run(&Plan::once(std::mem::take(&mut ops)))?;
                 }
                 self.end(&laid, work, &mut ops);
@@ -263,6 +286,7 @@ impl DeviceModel {
             step.origin == Origin::Written
                 && step.tokens.len() == 1
                 && step.outputs != Outputs::None
+                && step.perturbation.is_none()
         });
         let (splits, pages) = match &part.kind {
             Kind::Written { splits, .. } => (*splits, 0),
@@ -300,7 +324,7 @@ impl DeviceModel {
             let same = |index: &&usize| {
                 let step = &steps[**index];
                 step.origin == first.origin
-                    && step.cache.layout().policy == first.cache.layout().policy
+                    && Arc::ptr_eq(step.cache.layout(), first.cache.layout())
             };
             let count = order[at..].iter().take_while(same).count();
             let mut part_rows = row;
@@ -332,6 +356,7 @@ impl DeviceModel {
                 .sum(),
             parts: layout.finish()?,
             outputs: outputs(steps, &places),
+            places,
         })
     }
 
@@ -370,10 +395,18 @@ impl DeviceModel {
         }
     }
 
-    fn layer(&self, index: usize, laid: &Laid, work: &Work, ops: &mut Vec<Op>) {
+    fn layer(
+        &self,
+        index: usize,
+        laid: &Laid,
+        moved: &[Moved<'_>],
+        work: &Work,
+        ops: &mut Vec<Op>,
+    ) {
         self.project(index, laid, work, ops);
         for part in &laid.parts {
             self.attention(index, part, work, ops);
+            self.move_heads(index, part, moved, work, ops);
         }
         self.finish(index, laid, work, ops);
     }
@@ -425,18 +458,49 @@ impl DeviceModel {
     }
 
     fn attention(&self, index: usize, part: &Part, work: &Work, ops: &mut Vec<Op>) {
-        let config = &self.config;
-        let query = config.query_width();
-        let queries = work.queries.at(2 * part.first_row * query);
-        let out = work.attended.from(part.first_row, query);
+        let out = work
+            .attended
+            .from(part.first_row, self.config.query_width());
         let coded = part.layout.coded.as_ref().map(|coded| &coded.layers[index]);
         match (&part.kind, coded) {
             (Kind::Rows(lists), Some(layer)) => {
-                self.coded_rows(index, layer, part.first_row, lists, work, ops);
+                self.write_rows(index, layer, part.first_row, lists, work, ops);
+                self.attend(index, part, out, work, ops);
+                self.close_rows(layer, lists, work, ops);
             }
             (Kind::Body(lists), Some(layer)) => {
-                self.coded_body(index, layer, part.first_row, lists, work, ops);
+                self.write_body(index, layer, part.first_row, lists, work, ops);
+                self.attend(index, part, out, work, ops);
             }
+            (Kind::Written { step, .. } | Kind::Prompt { step, .. }, _) => {
+                ops.push(self.append_full(index, part, step, Address::NONE, work));
+                self.attend(index, part, out, work, ops);
+            }
+            (Kind::Rows(_) | Kind::Body(_), None) => {
+                unreachable!("a part of codes has a policy of codes")
+            }
+        }
+    }
+
+    /// Attends from a part's queries to what a layer's cache holds of their sequences, themselves included; may be done
+    /// again with other queries.
+    pub(super) fn attend(
+        &self,
+        index: usize,
+        part: &Part,
+        out: Parts,
+        work: &Work,
+        ops: &mut Vec<Op>,
+    ) {
+        let queries = work
+            .queries
+            .at(2 * part.first_row * self.config.query_width());
+        let coded = part.layout.coded.as_ref().map(|coded| &coded.layers[index]);
+        match (&part.kind, coded) {
+            (Kind::Rows(lists), Some(layer)) => {
+                self.attend_rows(index, layer, lists, out, work, ops);
+            }
+            (Kind::Body(lists), _) => ops.push(self.attend_body(queries, lists, out)),
             (
                 Kind::Written {
                     step,
@@ -446,7 +510,6 @@ impl DeviceModel {
                 _,
             ) => {
                 let page_offset = part.layout.layer_offsets[index];
-                ops.push(self.append_full(index, part, step, Address::NONE, work));
                 let scratch = attend::Splits {
                     extents: work.extents.address(),
                     partial: work.partials.address(),
@@ -469,7 +532,6 @@ impl DeviceModel {
                 },
                 _,
             ) => {
-                ops.push(self.append_full(index, part, step, Address::NONE, work));
                 let source = prompt::Source {
                     queries,
                     sequences: step.sequences,
@@ -481,9 +543,7 @@ impl DeviceModel {
                 };
                 ops.push(self.makers.prompt.attend(&source, out));
             }
-            (Kind::Rows(_) | Kind::Body(_), None) => {
-                unreachable!("a part of codes has a policy of codes")
-            }
+            (Kind::Rows(_), None) => unreachable!("a part of codes has a policy of codes"),
         }
     }
 
@@ -602,6 +662,8 @@ pub(super) struct Laid {
     pub(super) parts: Vec<Part>,
     /// Asked rows in the steps' order: the first and how many.
     outputs: Vec<(usize, usize)>,
+    /// The steps' first rows.
+    places: Vec<usize>,
 }
 
 /// Splits for contexts of up to `tokens`: a power of two, so that few plans serve all lengths.

@@ -212,6 +212,7 @@ impl DeviceModel {
             origin: Origin::Prompt,
             cache: &mut reader.cache,
             outputs: Outputs::None,
+            perturbation: None,
         }];
         let laid = self.lay_out(&steps, &[0], &work)?;
         let part = &laid.parts[0];

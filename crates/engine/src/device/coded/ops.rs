@@ -84,8 +84,8 @@ fn from(list: Address, index: usize) -> Address {
 }
 
 impl DeviceModel {
-    /// Writes new rows of a layer to open pages, and attends from each to what it sees, one by one.
-    pub(in crate::device) fn coded_rows(
+    /// Writes new rows of a layer to open pages.
+    pub(in crate::device) fn write_rows(
         &self,
         index: usize,
         layer: &CodedLayer,
@@ -94,14 +94,26 @@ impl DeviceModel {
         work: &Work,
         ops: &mut Vec<Op>,
     ) {
-        let coded = &work.coded;
-        let config = &self.config;
         self.append_exact(index, first_row, &lists.step, None, work, ops);
         self.write_open(index, layer, first_row, &[(lists.step, 0)], work, ops);
-        let accumulates = matches!(layer.kept, Kept::Delta { .. });
         if let Some(walk) = &lists.walk {
             self.walk(layer, walk.pages, walk.accumulators, walk.count, work, ops);
         }
+    }
+
+    /// Attends from each of new rows to what it sees, one by one.
+    pub(in crate::device) fn attend_rows(
+        &self,
+        index: usize,
+        layer: &CodedLayer,
+        lists: &RowLists,
+        out: Parts,
+        work: &Work,
+        ops: &mut Vec<Op>,
+    ) {
+        let coded = &work.coded;
+        let config = &self.config;
+        let accumulates = matches!(layer.kept, Kept::Delta { .. });
         let (mut step, mut place) = (lists.step, layer.place);
         if accumulates {
             step.sequences = lists.accumulated;
@@ -131,12 +143,21 @@ impl DeviceModel {
             &partials,
         ));
         let bias = none(self.layers[index].project.biases[2].as_ref());
-        let out = work.attended.from(first_row, config.query_width());
         ops.push(
             layer
                 .remat
                 .join(&step, &partials, held(layer.mix.as_ref()), bias, out),
         );
+    }
+
+    /// Codes the groups that new rows complete.
+    pub(in crate::device) fn close_rows(
+        &self,
+        layer: &CodedLayer,
+        lists: &RowLists,
+        work: &Work,
+        ops: &mut Vec<Op>,
+    ) {
         self.close(
             layer,
             lists.closing,
@@ -148,9 +169,8 @@ impl DeviceModel {
         );
     }
 
-    /// Writes a prompt's rows from the start of a group, closes complete groups, and attends to its own groups exactly and
-    /// to all others as they are coded.
-    pub(in crate::device) fn coded_body(
+    /// Writes a prompt's rows from the start of a group, closes complete groups, and rebuilds what they see of others.
+    pub(in crate::device) fn write_body(
         &self,
         index: usize,
         layer: &CodedLayer,
@@ -177,10 +197,18 @@ impl DeviceModel {
             let count = REBUILT_PAGES.min(lists.count - start);
             self.rebuild(index, layer, lists, start, count, work, ops);
         }
-        let query = self.config.query_width();
-        ops.push(self.makers.prompt.attend(
+    }
+
+    /// Attends to a prompt's own groups exactly, unless they are read by their codes too, and to all others as rebuilt.
+    pub(in crate::device) fn attend_body(
+        &self,
+        queries: Address,
+        lists: &BodyLists,
+        out: Parts,
+    ) -> Op {
+        self.makers.prompt.attend(
             &prompt::Source {
-                queries: work.queries.at(2 * first_row * query),
+                queries,
                 sequences: lists.sequences,
                 tiles: lists.tiles,
                 tile_count: lists.tile_count,
@@ -188,8 +216,8 @@ impl DeviceModel {
                 own_offset: 0,
                 band: None,
             },
-            work.attended.from(first_row, query),
-        ));
+            out,
+        )
     }
 
     /// Norms and rotates a part's rows into this pass's buffers, and into full pages at `page_offset` where there are any.
