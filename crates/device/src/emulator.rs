@@ -204,7 +204,7 @@ fn build(program: &Program) -> Result<Library, DeviceError> {
         std::fs::write(&text, &source).map_err(|error| failed(error.to_string()))?;
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_string());
         let output = Command::new(&compiler)
-            .args(["-std=c++17", "-O2", "-fPIC", "-shared", "-w", "-o"])
+            .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-o"])
             .args([&object, &text])
             .output()
             .map_err(|error| failed(format!("{compiler} does not start: {error}")))?;

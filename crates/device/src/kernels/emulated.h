@@ -32,6 +32,8 @@ enum State { RUNS, WARP, BLOCK, DONE };
 constexpr int MOST = 1024;
 constexpr size_t STACK = 192 << 10;
 constexpr u32 GUARD = 0x5afe5afe;
+// What a lane gives its warp at once, at most.
+constexpr int WORDS = 12;
 
 #if defined(__x86_64__)
 // Saves the registers that a call keeps, and goes on where another stack left off.
@@ -67,7 +69,7 @@ struct Fibre {
 };
 struct Warp {
   // Two sets, used in turn, so that one barrier an exchange is enough.
-  u32 slots[2][32][8];
+  u32 slots[2][32][WORDS];
   int turn[32];
 };
 struct Block {
@@ -227,7 +229,7 @@ u32 count_arguments(void (*)(A...)) {
 
 static int lane() { return block->current % 32; }
 // Gives `count` words to the warp and returns where all lanes' words are.
-static u32 (*give(const u32* words, int count))[8] {
+static u32 (*give(const u32* words, int count))[WORDS] {
   Warp& warp = block->warps[block->current / 32];
   int turn = warp.turn[lane()];
   warp.turn[lane()] ^= 1;
@@ -306,21 +308,27 @@ DEVICE float multiply_then_add(float a, float b, float c) {
 
 template <float (*widen)(u16)>
 static inline void emulated_mma(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-  u32 words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-  u32(*all)[8] = emulated::give(words, 6);
-  int g = emulated::lane() / 4, t = emulated::lane() % 4;
-  auto half = [](u32 word, int which) { return widen((u16)(word >> (16 * which))); };
-  float sums[4];
-  for (int out = 0; out < 4; out++) {
-    int row = out / 2, column = 2 * t + out % 2;
-    float sum = 0;
-    for (int k = 0; k < 16; k++) {
-      int holder = k % 8 / 2, part = k / 8;
-      sum += half(all[4 * g + holder][2 * part + row], k % 2) * half(all[4 * column + holder][4 + part], k % 2);
-    }
-    sums[out] = sum;
+  // Each lane widens what it holds, once for all that multiply by it: a pair is two words.
+  u32 words[emulated::WORDS];
+  for (int i = 0; i < 12; i++) {
+    u32 pair = i < 8 ? a[i / 2] : b[(i - 8) / 2];
+    words[i] = float_to_bits(widen((u16)(pair >> (16 * (i % 2)))));
   }
-  for (int out = 0; out < 4; out++) c[out] += sums[out];
+  auto all = emulated::give(words, 12);
+  int g = emulated::lane() / 4, t = emulated::lane() % 4;
+  float rows[2][16], columns[2][16];
+  for (int k = 0; k < 16; k++) {
+    int holder = k % 8 / 2, part = k / 8, half = k % 2;
+    for (int i = 0; i < 2; i++) {
+      rows[i][k] = bits_to_float(all[4 * g + holder][2 * (2 * part + i) + half]);
+      columns[i][k] = bits_to_float(all[4 * (2 * t + i) + holder][8 + 2 * part + half]);
+    }
+  }
+  for (int out = 0; out < 4; out++) {
+    float sum = 0;
+    for (int k = 0; k < 16; k++) sum += rows[out / 2][k] * columns[out % 2][k];
+    c[out] += sum;
+  }
 }
 static inline float emulated_bf16(u16 x) { return bits_to_float((u32)x << 16); }
 DEVICE void mma_f16(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) { emulated_mma<f32_of_f16>(c, a, b); }
@@ -330,7 +338,7 @@ static inline void emulated_ldmatrix(u32 (&r)[4], const void* row, bool turned) 
   if ((size_t)row % 16 != 0) std::abort();
   u32 words[2];
   std::memcpy(words, &row, 8);
-  u32(*all)[8] = emulated::give(words, 2);
+  auto all = emulated::give(words, 2);
   int g = emulated::lane() / 4, t = emulated::lane() % 4;
   for (int matrix = 0; matrix < 4; matrix++) {
     u16 pair[2];
