@@ -9,6 +9,7 @@ mod choice;
 mod coded;
 pub mod floors;
 mod lists;
+mod logits;
 pub mod measure;
 mod moved;
 mod open;
@@ -24,7 +25,6 @@ use footnote_device::kernels::append::{Append, Pairs};
 use footnote_device::kernels::attend::Attend;
 use footnote_device::kernels::blend::Blend;
 use footnote_device::kernels::coded_pages::Widths;
-use footnote_device::kernels::likeliest;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Products};
 use footnote_device::kernels::prompt::{Prompt, TileRows};
 use footnote_device::kernels::rebuild::Rebuild;
@@ -33,6 +33,7 @@ use footnote_device::kernels::{Half, HeadShape as DeviceHeads, PAGE_TOKENS, Sequ
 use footnote_device::{Address, Buffer, PagePool, Plan};
 
 use coded::{CodedPolicy, CodedWork, LayerBases, LayerBasesOwned};
+use logits::{Choice, LOGIT_ROWS};
 
 pub use cache::{CacheMemory, DeviceCache, PageCounts, PageLayout};
 pub use choice::DeviceChoice;
@@ -50,8 +51,6 @@ use crate::kernels::HeadShape;
 use crate::model_file::ModelFile;
 use crate::weights::Weights;
 
-/// Rows of logits computed at once.
-pub(crate) const LOGIT_ROWS: usize = 64;
 /// What stays free of a device's memory: the driver's own needs, and the library's workspace.
 const SPARE_BYTES: usize = 512 << 20;
 /// Slabs that the caches' memory is divided into at most: fine enough that several policies fit beside each other.
@@ -164,31 +163,6 @@ struct Work {
     output_jobs: Jobs,
     coded: CodedWork,
     plans: HashMap<step::PlanKey, Arc<Plan>>,
-}
-
-/// Where the likeliest tokens of rows of logits are found.
-struct Choice {
-    /// u64 `[rows]`.
-    masks: Buffer,
-    /// u32 `[rows][vocab / 32]`.
-    allowed: Buffer,
-    best_logits: Buffer,
-    best_tokens: Buffer,
-    tokens: Buffer,
-}
-
-impl Choice {
-    fn new(device: &Arc<dyn Device>, vocab: usize) -> Result<Choice, EngineError> {
-        let words = |count: usize| Buffer::new(device, 4 * count);
-        let parts = LOGIT_ROWS * likeliest::parts(vocab);
-        Ok(Choice {
-            masks: words(2 * LOGIT_ROWS)?,
-            allowed: words(LOGIT_ROWS * vocab.div_ceil(32))?,
-            best_logits: words(parts)?,
-            best_tokens: words(parts)?,
-            tokens: words(LOGIT_ROWS)?,
-        })
-    }
 }
 
 struct TwoHalves {

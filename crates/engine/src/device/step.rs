@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use footnote_device::kernels::likeliest::{Bests, NO_TOKEN, likeliest};
 use footnote_device::kernels::rows::Parts;
 use footnote_device::kernels::{Half, PAGE_TOKENS, Step, append, attend, prompt};
 use footnote_device::{Address, Buffer, Number, Op, Plan, Product};
@@ -14,11 +13,10 @@ use footnote_device::{Address, Buffer, Number, Op, Plan, Product};
 use super::coded::{BodyLists, RowLists};
 use super::lists::LayOut;
 use super::moved::Moved;
-use super::{DeviceCache, DeviceModel, DeviceOptions, Group, LOGIT_ROWS, PageLayout, Work};
+use super::{DeviceCache, DeviceModel, DeviceOptions, Group, PageLayout, Work};
 use crate::EngineError;
 use crate::cache::{CachePolicy, Window};
 use crate::decoder::{Origin, Outputs, Perturbation};
-use crate::sampling::TokenMask;
 
 /// Plans kept for replay; each is of one number of sequences and one bound of contexts.
 const MOST_PLANS: usize = 256;
@@ -127,87 +125,6 @@ impl DeviceModel {
             return Ok(None);
         };
         Ok(Some(work.outputs.read(count * self.config.hidden)?))
-    }
-
-    /// Logits of rows that [`forward`](Self::forward) gave, `[rows][vocab]`.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn logits(&self, rows: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let mut work = self.lock();
-        let mut logits = Vec::new();
-        for rows in rows.chunks(LOGIT_ROWS * self.config.hidden) {
-            work.outputs.write(rows)?;
-            let count = rows.len() / self.config.hidden;
-            self.device
-                .run(&Plan::once(self.logit_ops(&mut work, count)))?;
-            logits.extend(work.logits.read::<f32>(count * self.config.vocab)?);
-        }
-        Ok(logits)
-    }
-
-    /// The likeliest token after each of such rows, among those that its mask allows, if it has one; `None` where there is
-    /// none. Only tokens come from the device.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub(crate) fn likeliest(
-        &self,
-        rows: &[f32],
-        masks: &[Option<TokenMask>],
-    ) -> Result<Vec<Option<u32>>, EngineError> {
-        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        let words = vocab.div_ceil(32);
-        let mut work = self.lock();
-        let mut found = Vec::with_capacity(masks.len());
-        let chunks = rows.chunks(LOGIT_ROWS * hidden);
-        for (rows, masks) in chunks.zip(masks.chunks(LOGIT_ROWS)) {
-            work.outputs.write(rows)?;
-            let (mut allowed, mut addresses) = (Vec::new(), Vec::new());
-            for mask in masks {
-                addresses.push(match mask {
-                    None => 0,
-                    Some(_) => work.choice.allowed.at(4 * allowed.len()).0,
-                });
-                allowed.extend(mask.iter().flat_map(|mask| mask.words(words)));
-            }
-            work.choice.masks.write(&addresses)?;
-            if !allowed.is_empty() {
-                work.choice.allowed.write(&allowed)?;
-            }
-            let mut ops = self.logit_ops(&mut work, masks.len());
-            let bests = Bests {
-                logits: work.choice.best_logits.address(),
-                tokens: work.choice.best_tokens.address(),
-            };
-            ops.extend(likeliest(
-                work.logits.address(),
-                work.choice.masks.address(),
-                masks.len(),
-                vocab,
-                bests,
-                work.choice.tokens.address(),
-            ));
-            self.device.run(&Plan::once(ops))?;
-            let tokens = work.choice.tokens.read::<u32>(masks.len())?;
-            found.extend(
-                tokens
-                    .iter()
-                    .map(|token| (*token != NO_TOKEN).then_some(*token)),
-            );
-        }
-        Ok(found)
-    }
-
-    pub(super) fn logit_ops(&self, work: &mut Work, count: usize) -> Vec<Op> {
-        let hidden = self.config.hidden;
-        let parts = work.normed.from(0, hidden);
-        let split = self
-            .makers
-            .rows
-            .split(work.outputs.address(), parts, count * hidden);
-        let product = self.makers.products.run(&work.output_jobs, parts, 0, count);
-        vec![split, product]
     }
 
     /// Runs a pass; the asked rows, normed, are then in `outputs`. How many, or `None` where it was broken off.
