@@ -16,6 +16,7 @@ use crate::EngineError;
 use crate::cache::Cache;
 use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
 use crate::device::DeviceOptions;
+use crate::kernels::GROUP_TOKENS;
 
 /// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
 const LOGIT_ROWS: usize = 64;
@@ -35,6 +36,8 @@ pub(super) struct Limits {
     pub(super) rows: usize,
     /// Lanes of a pass.
     pub(super) lanes: usize,
+    /// Tokens of a group, with whose end a piece of a prompt ends where it can.
+    pub(super) group: usize,
 }
 
 impl Limits {
@@ -47,6 +50,7 @@ impl Limits {
             prefix_bytes: options.prefix_bytes,
             rows: usize::MAX,
             lanes: usize::MAX,
+            group: 1,
         };
         match device {
             None => limits,
@@ -57,6 +61,8 @@ impl Limits {
                 shared_chunk: (device.rows / 4).max(1),
                 rows: device.rows,
                 lanes: device.sequences,
+                // The rest of a begun group is read row by row on caches of codes, each row bringing all keys back.
+                group: GROUP_TOKENS,
                 ..limits
             },
         }
@@ -361,6 +367,10 @@ impl Scheduler {
                     let share = budget.div_ceil(readers.max(1));
                     readers -= 1;
                     let take = lane.pending.len().min(share).min(budget).min(most);
+                    let take = match take < lane.pending.len() {
+                        true => to_group_end(lane.cache.len(), take, self.limits.group),
+                        false => take,
+                    };
                     budget -= take;
                     take
                 };
@@ -371,5 +381,27 @@ impl Scheduler {
             takes.push(lanes);
         }
         takes
+    }
+}
+
+/// Tokens of a piece of `take` after `held` ones, less those behind the last group's end in it, if one ends there.
+fn to_group_end(held: usize, take: usize, group: usize) -> usize {
+    let behind = (held + take) % group;
+    if behind < take { take - behind } else { take }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_group_end;
+
+    #[test]
+    fn pieces_end_with_a_group_where_they_can() {
+        assert_eq!(to_group_end(0, 512, 128), 512);
+        assert_eq!(to_group_end(0, 170, 128), 128);
+        assert_eq!(to_group_end(100, 170, 128), 156);
+        assert_eq!(to_group_end(100, 20, 128), 20, "no group ends there");
+        assert_eq!(to_group_end(100, 28, 128), 28);
+        assert_eq!(to_group_end(7, 9, 1), 9, "without groups");
+        assert_eq!(to_group_end(7, 0, 128), 0);
     }
 }
