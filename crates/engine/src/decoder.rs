@@ -31,6 +31,9 @@ use crate::model_file::ModelFile;
 use crate::sampling::{TokenMask, greedy};
 use crate::weights::{Linear, Weights};
 
+/// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
+pub(crate) const LOGIT_ROWS: usize = 64;
+
 /// A model ready to run.
 pub struct Decoder {
     config: ModelConfig,
@@ -314,7 +317,7 @@ impl Decoder {
         keep_going: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>, EngineError> {
         if let Some(device) = self.device() {
-            return on_device(device, steps, keep_going);
+            return device.forward(&mut on_device(device, steps)?, keep_going);
         }
         let config = &self.config;
         let tokens: usize = steps.iter().map(|step| step.tokens.len()).sum();
@@ -378,28 +381,38 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// The likeliest token after each row that [`forward`](Self::forward) gave, as [`greedy`] says, among those that the
-    /// row's mask allows, if it has one.
+    /// As [`forward`](Self::forward), and of each asked row the likeliest token, as [`greedy`] says, among those that its
+    /// mask allows, if it has one. `masks` is asked once, while a device is at the pass.
     ///
     /// # Errors
-    /// Where a device fails; on the processor never.
-    pub(crate) fn likeliest(
+    /// As [`forward`](Self::forward).
+    pub(crate) fn forward_likeliest(
         &self,
-        rows: &[f32],
-        masks: &[Option<TokenMask>],
-    ) -> Result<Vec<Option<u32>>, EngineError> {
+        steps: &mut [Step<'_>],
+        scratch: &mut Scratch,
+        keep_going: &dyn Fn() -> bool,
+        masks: &mut dyn FnMut() -> Vec<Option<TokenMask>>,
+    ) -> Result<Option<Vec<Option<u32>>>, EngineError> {
         if let Some(device) = self.device() {
-            return device.likeliest(rows, masks);
+            let mut steps = on_device(device, steps)?;
+            return device.forward_likeliest(&mut steps, keep_going, masks);
         }
-        let mut logits = self.logits(rows)?;
-        let of_rows = logits.chunks_exact_mut(self.config.vocab).zip(masks);
-        let likeliest = of_rows.map(|(logits, mask)| {
-            if let Some(mask) = mask {
-                mask.apply(logits);
-            }
-            greedy(logits)
-        });
-        Ok(likeliest.collect())
+        let Some(rows) = self.forward(steps, scratch, keep_going)? else {
+            return Ok(None);
+        };
+        let mut likeliest = Vec::new();
+        let chunks = rows.chunks(LOGIT_ROWS * self.config.hidden);
+        for (rows, masks) in chunks.zip(masks().chunks(LOGIT_ROWS)) {
+            let mut logits = self.logits(rows)?;
+            let of_rows = logits.chunks_exact_mut(self.config.vocab).zip(masks);
+            likeliest.extend(of_rows.map(|(logits, mask)| {
+                if let Some(mask) = mask {
+                    mask.apply(logits);
+                }
+                greedy(logits)
+            }));
+        }
+        Ok(Some(likeliest))
     }
 
     /// The stream's queries, keys and values of a layer; queries rotated.
@@ -548,29 +561,27 @@ pub(crate) fn frequencies(config: &ModelConfig, factors: Option<&[f32]>) -> Vec<
         .collect()
 }
 
-/// The pass on a device.
-fn on_device(
+/// A pass's steps for a device.
+fn on_device<'a>(
     device: &DeviceModel,
-    steps: &mut [Step<'_>],
-    keep_going: &dyn Fn() -> bool,
-) -> Result<Option<Vec<f32>>, EngineError> {
-    let mut on_device = Vec::with_capacity(steps.len());
-    for step in steps {
+    steps: &'a mut [Step<'_>],
+) -> Result<Vec<DeviceStep<'a>>, EngineError> {
+    let steps = steps.iter_mut().map(|step| {
         let Cache::Device(cache) = &mut *step.cache else {
             return Err(EngineError::Request(format!(
                 "{} cannot read on a cache of the processor's memory; use `--device cpu`",
                 device.device().name()
             )));
         };
-        on_device.push(DeviceStep {
+        Ok(DeviceStep {
             tokens: step.tokens,
             origin: step.origin,
             cache,
             outputs: step.outputs,
             perturbation: step.perturbation,
-        });
-    }
-    device.forward(&mut on_device, keep_going)
+        })
+    });
+    steps.collect()
 }
 
 /// Norms each head of `rows`; a head is as wide as `weight`.

@@ -10,15 +10,13 @@ use std::time::Instant;
 
 use crate::EngineError;
 use crate::cache::{Cache, CacheBytes, CachePolicy, Window};
-use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
+use crate::decoder::{Decoder, LOGIT_ROWS, Origin, Outputs, Scratch, Step};
 use crate::kernels::{GROUP_TOKENS, parallel};
 
 /// Tokens of a pass in prefill mode at most: whole groups of the quantised caches.
 const CHUNK: usize = 256;
 /// Positions of a block, over which losses are summed for intervals.
 const BLOCK: usize = 256;
-/// Rows of logits computed at once, of each cache.
-const LOGIT_ROWS: usize = 64;
 
 /// How a text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

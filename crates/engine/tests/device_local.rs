@@ -11,8 +11,8 @@ use footnote_device::emulator::Emulator;
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::device::PageLayout;
 use footnote_engine::{
-    EngineError, GenerateRequest, LanguageModel, LoadedModel, LocalModel, LocalOptions, OnDevice,
-    Prompt,
+    EngineError, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel, LocalOptions,
+    OnDevice, Prompt,
 };
 
 /// A tiny model with device memory for caches of `pages` full pages.
@@ -160,4 +160,55 @@ fn policies_share_the_memory() {
         .score(Prompt::Tokens(vec![1, 2, 3]), &["a".into(), "ab b".into()])
         .unwrap();
     assert_eq!(scored.len(), 2);
+}
+
+/// The likeliest tokens that a device finds are those that a choice among all logits finds, with a grammar and without, in one
+/// pass with requests of other kinds.
+#[test]
+fn greedy_answers_are_those_of_all_logits() {
+    let model = model(12, 0);
+    let grammar = || Some(Grammar::Regex("[b-y]{3}a[m-z]{4}".to_string()));
+    let of_kind = |seed: u32, grammar: Option<Grammar>, temperature: f32| {
+        let mut request = request(40, seed, 8);
+        request.grammar = grammar;
+        request.sampling.temperature = temperature;
+        request
+    };
+    // So cold that only the likeliest is ever drawn, of all logits.
+    let cold = 1e-6;
+    let texts = |requests: Vec<GenerateRequest>| -> Vec<String> {
+        let running: Vec<_> = requests
+            .into_iter()
+            .map(|request| model.generate(request).unwrap())
+            .collect();
+        running
+            .into_iter()
+            .map(|generation| generation.complete().unwrap().text)
+            .collect()
+    };
+    let seeds = 0..3;
+    for grammar in [&|| None as Option<Grammar>, &grammar as &dyn Fn() -> _] {
+        let all = |temperature| {
+            texts(
+                seeds
+                    .clone()
+                    .map(|seed| of_kind(seed, grammar(), temperature))
+                    .collect(),
+            )
+        };
+        let greedy = all(0.0);
+        assert_eq!(greedy, all(cold));
+        if grammar().is_some() {
+            for text in &greedy {
+                assert!(text.len() == 8 && text.as_bytes()[3] == b'a', "{text}");
+            }
+        }
+    }
+    let mixed = texts(vec![
+        of_kind(0, grammar(), 0.0),
+        of_kind(0, None, cold),
+        of_kind(0, None, 0.0),
+    ]);
+    assert_eq!(mixed[1], mixed[2]);
+    assert_eq!(mixed[0].as_bytes()[3], b'a');
 }

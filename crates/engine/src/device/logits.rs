@@ -8,12 +8,11 @@ use std::sync::Arc;
 use footnote_device::kernels::likeliest::{Bests, NO_TOKEN, likeliest, parts};
 use footnote_device::{Buffer, Device, Op, Plan};
 
+use super::step::DeviceStep;
 use super::{DeviceModel, Work};
 use crate::EngineError;
+use crate::decoder::LOGIT_ROWS;
 use crate::sampling::TokenMask;
-
-/// Rows of logits computed at once.
-pub(super) const LOGIT_ROWS: usize = 64;
 
 /// Where the likeliest tokens of rows of logits are found.
 pub(super) struct Choice {
@@ -52,72 +51,82 @@ impl DeviceModel {
             work.outputs.write(rows)?;
             let count = rows.len() / self.config.hidden;
             self.device
-                .run(&Plan::once(self.logit_ops(&mut work, count)))?;
+                .run(&Plan::once(self.logit_ops(&mut work, 0, count)))?;
             logits.extend(work.logits.read::<f32>(count * self.config.vocab)?);
         }
         Ok(logits)
     }
 
-    /// The likeliest token after each of such rows, among those that its mask allows, if it has one; `None` where there is
-    /// none. Only tokens come from the device.
+    /// As [`forward`](Self::forward), and of each asked row the likeliest token among those that its mask allows, if it has
+    /// one; `None` where there is none. `masks` is asked once, while the device is at the pass, and only tokens come back.
     ///
     /// # Errors
-    /// Where the device fails.
-    pub(crate) fn likeliest(
+    /// As [`forward`](Self::forward).
+    pub(crate) fn forward_likeliest(
         &self,
-        rows: &[f32],
-        masks: &[Option<TokenMask>],
-    ) -> Result<Vec<Option<u32>>, EngineError> {
-        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        let words = vocab.div_ceil(32);
+        steps: &mut [DeviceStep<'_>],
+        keep_going: &dyn Fn() -> bool,
+        masks: &mut dyn FnMut() -> Vec<Option<TokenMask>>,
+    ) -> Result<Option<Vec<Option<u32>>>, EngineError> {
         let mut work = self.lock();
-        let mut found = Vec::with_capacity(masks.len());
-        let chunks = rows.chunks(LOGIT_ROWS * hidden);
-        for (rows, masks) in chunks.zip(masks.chunks(LOGIT_ROWS)) {
-            work.outputs.write(rows)?;
-            let (mut allowed, mut addresses) = (Vec::new(), Vec::new());
-            for mask in masks {
-                addresses.push(match mask {
-                    None => 0,
-                    Some(_) => work.choice.allowed.at(4 * allowed.len()).0,
-                });
-                allowed.extend(mask.iter().flat_map(|mask| mask.words(words)));
-            }
-            work.choice.masks.write(&addresses)?;
-            if !allowed.is_empty() {
-                work.choice.allowed.write(&allowed)?;
-            }
-            let mut ops = self.logit_ops(&mut work, masks.len());
-            let bests = Bests {
-                logits: work.choice.best_logits.address(),
-                tokens: work.choice.best_tokens.address(),
-            };
-            ops.extend(likeliest(
-                work.logits.address(),
-                work.choice.masks.address(),
-                masks.len(),
-                vocab,
-                bests,
-                work.choice.tokens.address(),
-            ));
-            self.device.run(&Plan::once(ops))?;
-            let tokens = work.choice.tokens.read::<u32>(masks.len())?;
-            found.extend(
-                tokens
-                    .iter()
-                    .map(|token| (*token != NO_TOKEN).then_some(*token)),
-            );
+        let Some(count) = self.read(steps, &mut work, keep_going)? else {
+            return Ok(None);
+        };
+        let masks = masks();
+        debug_assert_eq!(masks.len(), count);
+        let mut found = Vec::with_capacity(count);
+        for (index, masks) in masks.chunks(LOGIT_ROWS).enumerate() {
+            found.extend(self.likeliest(&mut work, index * LOGIT_ROWS, masks)?);
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
-    pub(super) fn logit_ops(&self, work: &mut Work, count: usize) -> Vec<Op> {
+    /// The likeliest tokens of as many rows in `outputs` as there are masks, from `first` on.
+    fn likeliest(
+        &self,
+        work: &mut Work,
+        first: usize,
+        masks: &[Option<TokenMask>],
+    ) -> Result<Vec<Option<u32>>, EngineError> {
+        let vocab = self.config.vocab;
+        let words = vocab.div_ceil(32);
+        let (mut allowed, mut addresses) = (Vec::new(), Vec::new());
+        for mask in masks {
+            addresses.push(match mask {
+                None => 0,
+                Some(_) => work.choice.allowed.at(4 * allowed.len()).0,
+            });
+            allowed.extend(mask.iter().flat_map(|mask| mask.words(words)));
+        }
+        work.choice.masks.write(&addresses)?;
+        if !allowed.is_empty() {
+            work.choice.allowed.write(&allowed)?;
+        }
+        let mut ops = self.logit_ops(work, first, masks.len());
+        let bests = Bests {
+            logits: work.choice.best_logits.address(),
+            tokens: work.choice.best_tokens.address(),
+        };
+        ops.extend(likeliest(
+            work.logits.address(),
+            work.choice.masks.address(),
+            masks.len(),
+            vocab,
+            bests,
+            work.choice.tokens.address(),
+        ));
+        self.device.run(&Plan::once(ops))?;
+        let tokens = work.choice.tokens.read::<u32>(masks.len())?;
+        let some = |token: u32| (token != NO_TOKEN).then_some(token);
+        Ok(tokens.into_iter().map(some).collect())
+    }
+
+    /// Logits of `count` rows in `outputs`, from `first` on.
+    pub(super) fn logit_ops(&self, work: &mut Work, first: usize, count: usize) -> Vec<Op> {
         let hidden = self.config.hidden;
         let parts = work.normed.from(0, hidden);
-        let split = self
-            .makers
-            .rows
-            .split(work.outputs.address(), parts, count * hidden);
+        let rows = work.outputs.at(4 * first * hidden);
+        let split = self.makers.rows.split(rows, parts, count * hidden);
         let product = self.makers.products.run(&work.output_jobs, parts, 0, count);
         vec![split, product]
     }
@@ -147,7 +156,7 @@ mod tests {
             ..shape("llama-3.2-1b").unwrap()
         };
         let options = DeviceOptions {
-            rows: 64,
+            rows: LOGIT_ROWS + 6,
             cache_bytes: Some(4 << 20),
             ..DeviceOptions::new(128)
         };
@@ -175,7 +184,17 @@ mod tests {
             Some(TokenMask::new(&[u32::MAX; 3], 70)),
         ];
         let masks: Vec<Option<TokenMask>> = kinds.iter().cycle().take(count).cloned().collect();
-        let got = model.likeliest(&rows, &masks).unwrap();
+        let got: Vec<Option<u32>> = {
+            let mut work = model.lock();
+            work.outputs.write(&rows).unwrap();
+            let turns = masks.chunks(LOGIT_ROWS).enumerate();
+            turns
+                .flat_map(|(turn, masks)| {
+                    let first = turn * LOGIT_ROWS;
+                    model.likeliest(&mut work, first, masks).unwrap()
+                })
+                .collect()
+        };
         let mut logits = model.logits(&rows).unwrap();
         let wanted: Vec<Option<u32>> = logits
             .chunks_exact_mut(vocab)

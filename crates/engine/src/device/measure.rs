@@ -23,8 +23,8 @@ const STEPS_TIME: Duration = Duration::from_millis(250);
 /// Steps whose tokens come to the host; the first, for which a kernel may be compiled, is not timed.
 const HOST_STEPS: usize = 4;
 
-/// Tokens beyond its context that a cell's caches grow by.
-pub const GROWTH: usize = WARM_STEPS + STEPS.1 + HOST_STEPS;
+/// Tokens beyond its context that a cell's caches grow by: the last step's logits are looked at.
+pub const GROWTH: usize = WARM_STEPS + STEPS.1 + HOST_STEPS + 1;
 
 /// Writing one token a sequence and step.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl DeviceModel {
         let mut work = self.lock();
         let count = self.read(steps, &mut work, &|| true)?.unwrap_or_default();
         if count > 0 {
-            let plan = Plan::once(self.logit_ops(&mut work, count));
+            let plan = Plan::once(self.logit_ops(&mut work, 0, count));
             self.device().run(&plan)?;
         }
         Ok(())
@@ -133,17 +133,21 @@ pub fn decode(
     }
     model.device().synchronize()?;
     let step_s = started.elapsed().as_secs_f64() / steps as f64;
-    let (mut started, mut last) = (Instant::now(), Vec::new());
+    let mut started = Instant::now();
     for step in 0..HOST_STEPS {
         if step == 1 {
             started = Instant::now();
         }
-        let rows = model.forward(&mut write_one(&mut caches), &|| true)?;
-        last = rows.unwrap_or_default();
-        model.likeliest(&last, &vec![None; batch])?;
+        let steps = &mut write_one(&mut caches);
+        model.forward_likeliest(steps, &|| true, &mut || vec![None; batch])?;
     }
     let host_step_s = started.elapsed().as_secs_f64() / (HOST_STEPS - 1) as f64;
-    if !model.logits(&last)?.iter().all(|logit| logit.is_finite()) {
+    let last = model.forward(&mut write_one(&mut caches), &|| true)?;
+    if !model
+        .logits(&last.unwrap_or_default())?
+        .iter()
+        .all(|logit| logit.is_finite())
+    {
         return Err(EngineError::Weights(format!(
             "{policy} at {context} tokens gave logits that are no numbers"
         )));

@@ -33,7 +33,7 @@ use footnote_device::kernels::{Half, HeadShape as DeviceHeads, PAGE_TOKENS, Sequ
 use footnote_device::{Address, Buffer, PagePool, Plan};
 
 use coded::{CodedPolicy, CodedWork, LayerBases, LayerBasesOwned};
-use logits::{Choice, LOGIT_ROWS};
+use logits::Choice;
 
 pub use cache::{CacheMemory, DeviceCache, PageCounts, PageLayout};
 pub use choice::DeviceChoice;
@@ -46,7 +46,7 @@ pub(crate) use tapped::TappedEnd;
 use crate::EngineError;
 use crate::cache::{CachePolicy, CacheShape, Keep, Plan as HostPlan, Window, keeps};
 use crate::config::{ModelConfig, RopeLayout};
-use crate::decoder::frequencies;
+use crate::decoder::{LOGIT_ROWS, frequencies};
 use crate::kernels::HeadShape;
 use crate::model_file::ModelFile;
 use crate::weights::Weights;

@@ -14,12 +14,9 @@ use super::queue::{Cancellable, Queue};
 use super::sequence::{Asks, Job, Lane, Sequence, Wanted};
 use crate::EngineError;
 use crate::cache::Cache;
-use crate::decoder::{Decoder, Origin, Outputs, Scratch, Step};
+use crate::decoder::{Decoder, LOGIT_ROWS, Origin, Outputs, Scratch, Step};
 use crate::device::DeviceOptions;
 use crate::kernels::GROUP_TOKENS;
-
-/// Rows of logits computed at once: 64 rows of a vocabulary of 150,000 are 39 MB.
-const LOGIT_ROWS: usize = 64;
 
 /// Bounds of the model thread.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +72,13 @@ pub(super) struct Told {
     pub(super) running: AtomicUsize,
     pub(super) cache_bytes: AtomicUsize,
     pub(super) kept_bytes: AtomicUsize,
+}
+
+/// What a pass gave of the rows that were asked for.
+enum Given {
+    /// All of them only asked for the likeliest token.
+    Tokens(Vec<Option<u32>>),
+    Hidden(Vec<f32>),
 }
 
 /// The state of the model thread.
@@ -222,16 +226,18 @@ impl Scheduler {
         let takes = self.plan();
         let mut steps = Vec::new();
         let mut places = Vec::new();
-        let mut watch = Vec::new();
+        let (mut watch, mut grammars) = (Vec::new(), Vec::new());
+        let mut asks_tokens = true;
         for (index, (sequence, takes)) in self.active.iter_mut().zip(&takes).enumerate() {
             let wanted = sequence.wanted();
+            let asks = sequence.asks();
             let origin = if sequence.is_writing() {
                 Origin::Written
             } else {
                 Origin::Prompt
             };
-            let (lanes, watched) = sequence.lanes_and_watch();
-            for (lane_index, (lane, take)) in lanes.iter_mut().zip(takes).enumerate() {
+            let parts = sequence.parts();
+            for (lane_index, (lane, take)) in parts.lanes.iter_mut().zip(takes).enumerate() {
                 if *take == 0 {
                     continue;
                 }
@@ -250,26 +256,47 @@ impl Scheduler {
                     Outputs::Last => read.len() + take - 1..read.len() + take,
                     Outputs::Every => read.len()..read.len() + take,
                 };
+                asks_tokens &= rows.is_empty() || asks == Asks::Likeliest;
                 places.extend(rows.map(|position| (index, lane_index, position)));
                 steps.push(Step {
                     tokens: &pending[..*take],
                     origin,
                     cache,
                     outputs,
-                    perturbation: watched.perturbation(lane_index),
+                    perturbation: parts.watch.perturbation(lane_index),
                 });
             }
-            watch.push(watched);
+            watch.push(parts.watch);
+            grammars.push(parts.grammar);
         }
         let queue = &self.queue;
         let keep_going = || !queue.is_closed() && watch.iter().any(|watch| !watch.is_cancelled());
-        let hidden = self
-            .decoder
-            .forward(&mut steps, &mut self.scratch, &keep_going);
-        drop(steps);
-        drop(watch);
-        let hidden = match hidden {
-            Ok(Some(hidden)) => hidden,
+        let mut unmasked = Vec::new();
+        let read = match asks_tokens {
+            true => {
+                // Asked while a device is at the pass.
+                let mut masks = || {
+                    let masks = places.iter().map(|(index, ..)| {
+                        let mask = grammars[*index].as_mut().map(|grammar| grammar.mask());
+                        mask.transpose().unwrap_or_else(|error| {
+                            unmasked.push((*index, error));
+                            None
+                        })
+                    });
+                    masks.collect()
+                };
+                self.decoder
+                    .forward_likeliest(&mut steps, &mut self.scratch, &keep_going, &mut masks)
+                    .map(|tokens| tokens.map(Given::Tokens))
+            }
+            false => self
+                .decoder
+                .forward(&mut steps, &mut self.scratch, &keep_going)
+                .map(|hidden| hidden.map(Given::Hidden)),
+        };
+        drop((steps, watch, grammars));
+        let given = match read {
+            Ok(Some(given)) => given,
             Ok(None) => return,
             Err(error) => return self.fail(&error),
         };
@@ -278,15 +305,27 @@ impl Scheduler {
                 lane.read.extend(lane.pending.drain(..*take));
             }
         }
-        if let Err(error) = self.hand_out(&hidden, &places) {
-            return self.fail(&error);
+        for (index, error) in unmasked {
+            self.active[index].fail(error);
+        }
+        match given {
+            Given::Tokens(tokens) => {
+                for (token, (sequence, lane, _)) in tokens.into_iter().zip(places) {
+                    self.active[sequence].take_likeliest(lane, token);
+                }
+            }
+            Given::Hidden(hidden) => {
+                if let Err(error) = self.hand_out(&hidden, &places) {
+                    return self.fail(&error);
+                }
+            }
         }
         for sequence in &mut self.active {
             sequence.settle();
         }
     }
 
-    /// Gives sequences what they asked of the rows that a pass gave: `places` are each row's sequence, lane and position.
+    /// Gives sequences the logits of the rows that a pass gave: `places` are each row's sequence, lane and position.
     fn hand_out(
         &mut self,
         hidden: &[f32],
@@ -294,33 +333,10 @@ impl Scheduler {
     ) -> Result<(), EngineError> {
         let width = self.decoder.config().hidden;
         let vocab = self.decoder.config().vocab;
-        let (mut for_logits, mut logit_places) = (Vec::new(), Vec::new());
-        let (mut for_tokens, mut token_places, mut masks) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, place) in hidden.chunks_exact(width).zip(places) {
-            match self.active[place.0].asks() {
-                Asks::Logits => {
-                    for_logits.extend_from_slice(row);
-                    logit_places.push(place);
-                }
-                Asks::Likeliest(mask) => {
-                    for_tokens.extend_from_slice(row);
-                    token_places.push(place);
-                    masks.push(mask);
-                }
-            }
-        }
-        let chunks = for_tokens.chunks(LOGIT_ROWS * width);
-        let mut places = token_places.into_iter();
-        for (rows, masks) in chunks.zip(masks.chunks(LOGIT_ROWS)) {
-            let tokens = self.decoder.likeliest(rows, masks)?;
-            for (token, (sequence, lane, _)) in tokens.into_iter().zip(&mut places) {
-                self.active[*sequence].take_likeliest(*lane, token);
-            }
-        }
-        let mut places = logit_places.into_iter();
-        for rows in for_logits.chunks(LOGIT_ROWS * width) {
+        let chunks = hidden.chunks(LOGIT_ROWS * width);
+        for (rows, places) in chunks.zip(places.chunks(LOGIT_ROWS)) {
             let mut logits = self.decoder.logits(rows)?;
-            let of_rows = logits.chunks_exact_mut(vocab).zip(&mut places);
+            let of_rows = logits.chunks_exact_mut(vocab).zip(places);
             for (logits, (sequence, lane, position)) in of_rows {
                 self.active[*sequence].take_logits(*lane, *position, logits);
             }

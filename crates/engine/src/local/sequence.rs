@@ -12,7 +12,7 @@ use super::queue::Cancellable;
 use crate::cache::{Cache, CachePlan};
 use crate::decoder::Perturbation;
 use crate::grammar::GrammarState;
-use crate::sampling::{Sampler, TokenMask, log_probability};
+use crate::sampling::{Sampler, log_probability};
 use crate::text_stream::{CharacterStream, Passed, StopStream};
 use crate::tokenizer::Tokenizer;
 use crate::{EngineError, FinishReason, GenerateEvent, Usage};
@@ -129,12 +129,21 @@ pub(super) enum Wanted {
     Every,
 }
 
-/// What a row of a step is for.
+/// What rows of a step are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asks {
-    /// Its logits.
+    /// Their logits.
     Logits,
-    /// The likeliest token alone, among those of the mask.
-    Likeliest(Option<TokenMask>),
+    /// The likeliest token alone, among those that the grammar allows.
+    Likeliest,
+}
+
+/// A sequence while a pass reads it.
+pub(super) struct Parts<'a> {
+    pub(super) lanes: &'a mut [Lane],
+    pub(super) watch: Watch<'a>,
+    /// What its output must look like, which may be asked meanwhile what can come next.
+    pub(super) grammar: Option<&'a mut GrammarState>,
 }
 
 /// A request in progress.
@@ -142,6 +151,8 @@ pub(super) struct Sequence {
     /// What it reads on; one lane, or several while continuations are scored.
     pub(super) lanes: Vec<Lane>,
     work: Work,
+    /// What its output must look like.
+    grammar: Option<GrammarState>,
     finished: bool,
 }
 
@@ -155,9 +166,9 @@ impl Sequence {
             writing.usage.compress_ms = writing.compress_ms;
             writing.prompt_read = job.prompt.len() - cache.position();
         }
-        let weak = match &mut job.work {
-            Work::Write(writing) => writing.contrast.as_mut(),
-            Work::Score(_) => None,
+        let (weak, grammar) = match &mut job.work {
+            Work::Write(writing) => (writing.contrast.as_mut(), writing.grammar.take()),
+            Work::Score(_) => (None, None),
         };
         // The weak prompt's own cache is as empty as a fresh one.
         let weak = weak.and_then(|contrast| contrast.weak_prompt.take());
@@ -176,6 +187,7 @@ impl Sequence {
         Sequence {
             lanes,
             work: job.work,
+            grammar,
             finished: false,
         }
     }
@@ -185,9 +197,13 @@ impl Sequence {
         self.work.is_cancelled()
     }
 
-    /// Its lanes, and beside them the means to notice that its caller went away.
-    pub(super) fn lanes_and_watch(&mut self) -> (&mut [Lane], Watch<'_>) {
-        (&mut self.lanes, Watch(&self.work))
+    /// What a pass needs of it, side by side.
+    pub(super) fn parts(&mut self) -> Parts<'_> {
+        Parts {
+            lanes: &mut self.lanes,
+            watch: Watch(&self.work),
+            grammar: self.grammar.as_mut(),
+        }
     }
 
     /// Whether its answer was sent.
@@ -235,19 +251,14 @@ impl Sequence {
         Some((lane.read, lane.cache))
     }
 
-    /// What its wanted rows of a step are for: asked once for each row.
-    pub(super) fn asks(&mut self) -> Asks {
-        let Work::Write(writing) = &mut self.work else {
-            return Asks::Logits;
-        };
-        if writing.contrast.is_some() || !writing.sampler.is_greedy() {
-            return Asks::Logits;
+    /// What its wanted rows of a step are for.
+    pub(super) fn asks(&self) -> Asks {
+        match &self.work {
+            Work::Write(writing) if writing.contrast.is_none() && writing.sampler.is_greedy() => {
+                Asks::Likeliest
+            }
+            _ => Asks::Logits,
         }
-        let mask = writing.grammar.as_mut().map(GrammarState::mask);
-        Asks::Likeliest(mask.transpose().unwrap_or_else(|error| {
-            self.fail(error);
-            None
-        }))
     }
 
     /// Takes the likeliest token after what lane `lane` has read, if there is one. As for
@@ -260,7 +271,7 @@ impl Sequence {
             return;
         }
         let lane = &mut self.lanes[lane];
-        match writing.write(token, lane) {
+        match writing.write(token, lane, self.grammar.as_mut()) {
             Ok(Some(finish)) => {
                 writing.finish(finish, &lane.cache);
                 self.finished = true;
@@ -283,7 +294,8 @@ impl Sequence {
                     return;
                 }
                 let lane = &mut self.lanes[lane];
-                writing.advance(logits, None, lane).map(|over| {
+                let grammar = self.grammar.as_mut();
+                writing.advance(logits, None, lane, grammar).map(|over| {
                     if let Some(finish) = over {
                         writing.finish(finish, &lane.cache);
                         self.finished = true;
@@ -302,7 +314,11 @@ impl Sequence {
 
     /// Once both readings of a contrast are there, the next token; the weak one begins where the model's own prompt was
     /// read.
-    fn settle_contrast(writing: &mut Writing, lanes: &mut Vec<Lane>) -> Result<bool, EngineError> {
+    fn settle_contrast(
+        writing: &mut Writing,
+        lanes: &mut Vec<Lane>,
+        grammar: Option<&mut GrammarState>,
+    ) -> Result<bool, EngineError> {
         let Some(contrast) = &mut writing.contrast else {
             return Ok(false);
         };
@@ -323,7 +339,7 @@ impl Sequence {
         let Some((mut strong, weak)) = contrast.take() else {
             return Ok(false);
         };
-        let over = writing.advance(&mut strong, Some(&weak), &mut lanes[0])?;
+        let over = writing.advance(&mut strong, Some(&weak), &mut lanes[0], grammar)?;
         if let Some(finish) = over {
             writing.finish(finish, &lanes[0].cache);
             return Ok(true);
@@ -341,7 +357,8 @@ impl Sequence {
         let scoring = match &mut self.work {
             Work::Score(scoring) => scoring,
             Work::Write(writing) => {
-                match Sequence::settle_contrast(writing, &mut self.lanes) {
+                let grammar = self.grammar.as_mut();
+                match Sequence::settle_contrast(writing, &mut self.lanes, grammar) {
                     Ok(over) => self.finished = over,
                     Err(error) => self.fail(error),
                 }
@@ -370,6 +387,7 @@ pub(super) struct Writing {
     sender: Sender<Result<GenerateEvent, EngineError>>,
     tokenizer: Arc<Tokenizer>,
     sampler: Sampler,
+    /// Until it is begun.
     grammar: Option<GrammarState>,
     characters: CharacterStream,
     stops: StopStream,
@@ -439,15 +457,16 @@ impl Writing {
         logits: &mut [f32],
         weak: Option<&[f32]>,
         lane: &mut Lane,
+        mut grammar: Option<&mut GrammarState>,
     ) -> Result<Option<FinishReason>, EngineError> {
-        if let Some(grammar) = &mut self.grammar {
+        if let Some(grammar) = &mut grammar {
             grammar.mask()?.apply(logits);
         }
         if let (Some(contrast), Some(weak)) = (&self.contrast, weak) {
             contrast.apply(logits, weak);
         }
         let token = self.sampler.draw(logits);
-        self.write(token, lane)
+        self.write(token, lane, grammar)
     }
 
     /// Writes the next token, if there is one, and those the grammar forces after it; `Some` where the text ends.
@@ -455,6 +474,7 @@ impl Writing {
         &mut self,
         token: Option<u32>,
         lane: &mut Lane,
+        mut grammar: Option<&mut GrammarState>,
     ) -> Result<Option<FinishReason>, EngineError> {
         if self.first_token.is_none() {
             let now = Instant::now();
@@ -464,7 +484,7 @@ impl Writing {
             self.usage.prefill_tok_s = self.prompt_read as f64 / elapsed.as_secs_f64().max(1e-9);
         }
         let Some(token) = token else {
-            return Err(match self.grammar {
+            return Err(match grammar {
                 Some(_) => EngineError::Grammar("no token can continue the output".to_string()),
                 None => EngineError::Weights(
                     "the model gave no numbers to choose from; its file may be damaged".to_string(),
@@ -475,7 +495,7 @@ impl Writing {
             return Ok(Some(FinishReason::End));
         }
         let mut tokens = vec![token];
-        if let Some(grammar) = &mut self.grammar {
+        if let Some(grammar) = &mut grammar {
             grammar.accept(token)?;
             tokens.extend(grammar.forced());
         }
@@ -496,7 +516,7 @@ impl Writing {
             if self.usage.tokens_out >= self.max_tokens
                 || lane.read.len() + lane.pending.len() >= self.context
             {
-                let over = self.grammar.as_ref().is_some_and(GrammarState::is_over);
+                let over = grammar.is_some_and(|grammar| grammar.is_over());
                 // The last token the grammar had room for was also the last one allowed.
                 return Ok(Some(if over && Some(token) == tokens.last() {
                     FinishReason::End
@@ -505,7 +525,7 @@ impl Writing {
                 }));
             }
         }
-        if self.grammar.as_ref().is_some_and(GrammarState::is_over) {
+        if grammar.is_some_and(|grammar| grammar.is_over()) {
             return Ok(Some(FinishReason::End));
         }
         Ok(None)
