@@ -67,7 +67,7 @@ struct Fibre {
 };
 struct Warp {
   // Two sets, used in turn, so that one barrier an exchange is enough.
-  u32 slots[2][32][8];
+  u32 slots[2][32][12];
   int turn[32];
 };
 struct Block {
@@ -227,7 +227,7 @@ u32 count_arguments(void (*)(A...)) {
 
 static int lane() { return block->current % 32; }
 // Gives `count` words to the warp and returns where all lanes' words are.
-static u32 (*give(const u32* words, int count))[8] {
+static u32 (*give(const u32* words, int count))[12] {
   Warp& warp = block->warps[block->current / 32];
   int turn = warp.turn[lane()];
   warp.turn[lane()] ^= 1;
@@ -306,17 +306,19 @@ DEVICE float multiply_then_add(float a, float b, float c) {
 
 template <float (*widen)(u16)>
 static inline void emulated_mma(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-  u32 words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-  u32(*all)[8] = emulated::give(words, 6);
+  // Each lane widens its own halves once, and all read the floats.
+  u32 halves[6] = {a[0], a[1], a[2], a[3], b[0], b[1]}, floats[12];
+  for (int i = 0; i < 12; i++) floats[i] = float_to_bits(widen((u16)(halves[i / 2] >> (16 * (i % 2)))));
+  u32(*all)[12] = emulated::give(floats, 12);
   int g = emulated::lane() / 4, t = emulated::lane() % 4;
-  auto half = [](u32 word, int which) { return widen((u16)(word >> (16 * which))); };
   float sums[4];
   for (int out = 0; out < 4; out++) {
     int row = out / 2, column = 2 * t + out % 2;
     float sum = 0;
     for (int k = 0; k < 16; k++) {
       int holder = k % 8 / 2, part = k / 8;
-      sum += half(all[4 * g + holder][2 * part + row], k % 2) * half(all[4 * column + holder][4 + part], k % 2);
+      sum += bits_to_float(all[4 * g + holder][2 * (2 * part + row) + k % 2]) *
+             bits_to_float(all[4 * column + holder][2 * (4 + part) + k % 2]);
     }
     sums[out] = sum;
   }
@@ -330,7 +332,7 @@ static inline void emulated_ldmatrix(u32 (&r)[4], const void* row, bool turned) 
   if ((size_t)row % 16 != 0) std::abort();
   u32 words[2];
   std::memcpy(words, &row, 8);
-  u32(*all)[8] = emulated::give(words, 2);
+  u32(*all)[12] = emulated::give(words, 2);
   int g = emulated::lane() / 4, t = emulated::lane() % 4;
   for (int matrix = 0; matrix < 4; matrix++) {
     u16 pair[2];
