@@ -458,6 +458,22 @@ fn latents() {
     }));
 }
 
+/// Heads of keys with more queries than a block takes: 6 and 6 of them, 5 and 4, and blocks that join fewer than that.
+#[test]
+fn many_queries_of_a_head() {
+    for (form, bits, kv_heads, hidden, group) in [
+        (Form::Keys, Bits::Four, 2, 64, 12),
+        (Form::Latents, Bits::Two, 2, 64, 9),
+        (Form::Inputs, Bits::Four, 1, 4096, 9),
+    ] {
+        // No row follows the last one, so that what is written behind it shows.
+        check(&Case {
+            texts: vec![(130, 2, 2)],
+            ..case(shape(form, bits, kv_heads, 32, hidden, group))
+        });
+    }
+}
+
 #[test]
 fn inputs_and_accumulators() {
     for (at, bits) in Bits::ALL.into_iter().enumerate() {

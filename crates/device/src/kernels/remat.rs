@@ -9,7 +9,9 @@
 //! same for each page, and a page costs the table's one row instead of 128. The open page is read as it is.
 //!
 //! Queries are the eight columns of the instructions and tokens the rows, so that few queries waste less, and keys
-//! come out of a product in the order in which the scores' product takes them. Must not know policies by name.
+//! come out of a product in the order in which the scores' product takes them. Where a head of keys has more queries, they
+//! are divided evenly among blocks, each of which brings the keys back for itself: the sums of more would not fit a
+//! thread's registers where what is weighed is wide. Must not know policies by name.
 
 use std::sync::Arc;
 
@@ -19,8 +21,10 @@ use super::rows::Parts;
 use super::{Half, PAGE_TOKENS, Step};
 use crate::{Address, Argument, Kernel, Launch, Op, Program};
 
-/// Queries a head of keys may have.
-pub const MOST_QUERIES: usize = 8;
+/// Queries that a block takes at most: the columns of a matrix instruction.
+const MOST_QUERIES: usize = 8;
+/// Memory that what a block of `join` joins may take, so that several fit a multiprocessor.
+const JOINED_BYTES: usize = 64 << 10;
 
 /// What the rows in a closed page are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +48,7 @@ pub struct Shape {
     pub bits: Bits,
     /// The layer's widths; `head_dim` is 32, 64 or 128.
     pub widths: Widths,
-    /// Query heads, at most [`MOST_QUERIES`] times `kv_heads`.
+    /// Query heads, as many for each of `kv_heads`.
     pub heads: usize,
     /// Whether channels `2 i` and `2 i + 1` turn together, not `i` and `i + head_dim / 2`.
     pub interleaved: bool,
@@ -63,9 +67,17 @@ struct Sizes {
     v_width: usize,
     pages: usize,
     heads: usize,
+    /// Queries of a head of keys that a block takes, and that a block of `join` takes.
+    taken: usize,
+    joined: usize,
     stages: usize,
     stage_bytes: usize,
     factors_at: usize,
+}
+
+/// `count` divided as evenly as can be into parts of at most `most`: the largest part.
+fn even_part(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
 }
 
 /// Memory of a block that its pieces of pages may take: so that two blocks fit a multiprocessor of most targets.
@@ -128,8 +140,9 @@ impl Shape {
                     self.widths.kv_heads.is_multiple_of(*heads)
                         && heads * self.group() <= MOST_QUERIES
                 })
-                .expect("one head at least"),
+                .unwrap_or(1),
         };
+        let joined = (JOINED_BYTES / (4 * self.value_width())).clamp(1, MOST_QUERIES);
         // Groups that a head's values can touch.
         let span = match by_head && coded {
             true if head_dim.is_multiple_of(value_group) => head_dim / value_group,
@@ -168,6 +181,8 @@ impl Shape {
             v_width,
             pages,
             heads,
+            taken: even_part(self.group(), MOST_QUERIES),
+            joined: even_part(self.group(), joined),
             stages: if 3 * stage_bytes <= RING_BYTES { 3 } else { 2 },
             stage_bytes,
             factors_at,
@@ -177,9 +192,8 @@ impl Shape {
     /// The program.
     ///
     /// # Panics
-    /// Where a head of keys has more queries than [`MOST_QUERIES`], or heads are of another width.
+    /// Where heads are of another width.
     pub fn program(&self) -> Arc<Program> {
-        assert!((1..=MOST_QUERIES).contains(&self.group()), "{self:?}");
         assert!([32, 64, 128].contains(&self.widths.head_dim), "{self:?}");
         let sizes = self.sizes();
         let form = match self.form {
@@ -206,6 +220,8 @@ impl Shape {
                 ("HEADS", sizes.heads as i64),
                 ("KV_HEADS", self.widths.kv_heads as i64),
                 ("GROUP", self.group() as i64),
+                ("TAKEN", sizes.taken as i64),
+                ("JOINED", sizes.joined as i64),
                 ("WIDTH", sizes.width as i64),
                 ("VALUE_WIDTH", sizes.value_width as i64),
                 ("VALUE_ROW", sizes.value_row as i64),
@@ -268,6 +284,10 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
         shape(Form::Latents, Bits::Four, 8, 128, 4096, 32),
         shape(Form::Inputs, Bits::Four, 32, 64, 2048, 32),
         shape(Form::Inputs, Bits::Half, 8, 128, 1024, 16),
+        // More queries for a head of keys than a block takes: in even parts, and not.
+        shape(Form::Keys, Bits::Four, 2, 128, 2048, 32),
+        shape(Form::Latents, Bits::Four, 2, 64, 896, 22),
+        shape(Form::Inputs, Bits::Half, 2, 64, 2048, 32),
     ]);
     shapes.push(Shape {
         interleaved: true,
@@ -424,7 +444,8 @@ impl Remat {
             partials.weighed.into(),
             partials.sums.into(),
         ];
-        let blocks = self.shape.widths.kv_heads / self.shape.sizes().heads;
+        let Sizes { heads, taken, .. } = self.shape.sizes();
+        let blocks = self.shape.widths.kv_heads / heads * self.shape.group().div_ceil(taken);
         let grid = [partials.splits, blocks, step.rows];
         self.launch("remat", grid, self.shape.shared_bytes(), arguments)
     }
@@ -450,8 +471,10 @@ impl Remat {
             out.high.into(),
             out.low.into(),
         ];
-        let shared = 4 * self.shape.group() * self.shape.value_width();
-        let grid = [self.shape.widths.kv_heads, step.rows, 1];
+        let joined = self.shape.sizes().joined;
+        let shared = 4 * joined * self.shape.value_width();
+        let blocks = self.shape.widths.kv_heads * self.shape.group().div_ceil(joined);
+        let grid = [blocks, step.rows, 1];
         self.launch("join", grid, shared, arguments)
     }
 }

@@ -17,7 +17,11 @@
 // another, and what is weighed is unpacked once for all.
 #define ALL_K_PIECES (HEADS * K_PIECES)
 #define PIECES (ALL_K_PIECES + PAGES * V_PIECES)
-#define COLUMNS (HEADS * GROUP)
+#define COLUMNS (HEADS * TAKEN)
+// Blocks among which the queries of a head of keys are divided, TAKEN for each and for the last one perhaps fewer; and
+// those of `join`, JOINED for each.
+#define QUERY_BLOCKS ((GROUP + TAKEN - 1) / TAKEN)
+#define JOIN_BLOCKS ((GROUP + JOINED - 1) / JOINED)
 // Bytes from row to row in shared memory, 16 more than a row where 16 divides it: so lanes meet different banks.
 #define CHANNEL_BYTES (16 * BITS)
 #define CHANNEL_STRIDE (CHANNEL_BYTES + 16)
@@ -91,14 +95,14 @@ DEVICE Angle angle_at(const float* table, int position, int pair) {
   return {at[0], at[1]};
 }
 
-// The queries of a block's heads, turned back by `position` where keys will be turned by their place in a page only.
-DEVICE void put_queries(u32* to, const float* queries, const float* table, int position, bool turn, float scale) {
+// The queries of a block's heads, `count` of them, turned back by `position` where keys will be turned by their place in a page only.
+DEVICE void put_queries(u32* to, const float* queries, int count, const float* table, int position, bool turn, float scale) {
 #pragma unroll
   for (int first = 0; first < QUERIES * HALF_DIM; first += 256) {
     int i = first + threadIdx.x, query = i / HALF_DIM, pair = i % HALF_DIM;
     if (query >= QUERIES) return;
     float x = 0.0f, y = 0.0f;
-    if (query < COLUMNS) {
+    if (query < count) {
       x = queries[query * HEAD_DIM + first_of(pair)] * scale;
       y = queries[query * HEAD_DIM + second_of(pair)] * scale;
     }

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use footnote_device::kernels::coded_pages::{Kept, Widths};
 use footnote_device::kernels::codes::{Bits, Codes};
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Packed, Products};
-use footnote_device::kernels::remat::{
-    self, Form, LayerPlace, MOST_QUERIES, Remat, Shape, accumulator_layer,
-};
+use footnote_device::kernels::remat::{self, Form, LayerPlace, Remat, Shape, accumulator_layer};
 use footnote_device::kernels::{Half, PAGE_TOKENS};
 use footnote_device::{Address, Buffer, Device, Op, Page, Plan, bytes_of};
 use half::f16;
@@ -230,14 +228,6 @@ impl CodedPolicy {
         bases: &dyn Fn(usize) -> LayerBasesOwned,
     ) -> Result<CodedPolicy, EngineError> {
         let config = &model.config;
-        if config.heads / config.kv_heads > MOST_QUERIES {
-            return Err(EngineError::Request(format!(
-                "{} query heads share a KV head of this model, and {policy} on {} takes {MOST_QUERIES}; use `full`, or \
-                 `--device cpu`",
-                config.heads / config.kv_heads,
-                model.device.name()
-            )));
-        }
         if ![32, 64, 128].contains(&config.head_dim) {
             return Err(EngineError::Request(format!(
                 "heads of {} values have no kernels for {policy} on {}; use `full`, or `--device cpu`",
