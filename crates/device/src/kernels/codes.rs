@@ -41,6 +41,11 @@ impl Bits {
             Bits::Half => 16,
         }
     }
+
+    /// Whether a group has a scale and a least value.
+    pub fn has_factors(self) -> bool {
+        self != Bits::Half
+    }
 }
 
 /// The longest group along a token that divides `width`: a multiple of 16, so that planes are whole bytes.
@@ -91,9 +96,9 @@ impl Coding {
 
     /// Bytes of a page's factors, a multiple of 16.
     pub fn factors_bytes(self) -> usize {
-        match self.bits {
-            Bits::Half => 0,
-            _ => 4 * (PAGE_TOKENS * self.width / self.group()).next_multiple_of(4),
+        match self.bits.has_factors() {
+            false => 0,
+            true => 4 * (PAGE_TOKENS * self.width / self.group()).next_multiple_of(4),
         }
     }
 

@@ -9,7 +9,7 @@ mod ops;
 use std::sync::Arc;
 
 use footnote_device::kernels::coded_pages::{Kept, Widths};
-use footnote_device::kernels::codes::{Bits, Codes};
+use footnote_device::kernels::codes::Codes;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Packed, Products};
 use footnote_device::kernels::remat::{self, Form, LayerPlace, Remat, Shape, accumulator_layer};
 use footnote_device::kernels::{Half, PAGE_TOKENS};
@@ -21,7 +21,7 @@ use crate::EngineError;
 use crate::basis::{JointBasis, LayerBasis};
 use crate::cache::{CachePolicy, Keep};
 use crate::config::{ModelConfig, RopeLayout};
-use crate::kernels::{Bits as HostBits, Mix, multiply};
+use crate::kernels::{Bits, Mix, multiply};
 
 pub(super) use ops::{BodyLists, RowLists, Walk, own_page};
 
@@ -195,27 +195,11 @@ pub(super) fn full_layer_bytes(config: &ModelConfig) -> usize {
     2 * config.kv_width() * PAGE_TOKENS * size_of::<f16>()
 }
 
-fn bits(bits: HostBits) -> Bits {
-    match bits {
-        HostBits::Two => Bits::Two,
-        HostBits::Three => Bits::Three,
-        HostBits::Four => Bits::Four,
-        HostBits::Eight => Bits::Eight,
-        HostBits::Half => Bits::Half,
-    }
-}
-
 pub(super) fn kept(keep: Keep) -> (Kept, bool) {
     match keep {
-        Keep::Pair { bits: of, latent } => {
-            let bits = bits(of);
-            (Kept::Pair { bits, latent }, false)
-        }
-        Keep::Input { bits: of, base } => (Kept::Input { bits: bits(of) }, base),
-        Keep::Delta { bits: of, joint } => {
-            let bits = bits(of);
-            (Kept::Delta { bits, joint }, false)
-        }
+        Keep::Pair { bits, latent } => (Kept::Pair { bits, latent }, false),
+        Keep::Input { bits, base } => (Kept::Input { bits }, base),
+        Keep::Delta { bits, joint } => (Kept::Delta { bits, joint }, false),
     }
 }
 
