@@ -3,7 +3,7 @@
 mod coding;
 mod common;
 
-use coding::encode_page;
+use coding::{encode_page, first_channel};
 use common::{Bench, close, numbers};
 use footnote_device::kernels::PAGE_TOKENS;
 use footnote_device::kernels::coded_pages::{Kept, Widths};
@@ -77,6 +77,7 @@ fn pages_come_back_as_a_full_cache_has_them() {
         let closed = Kept::Pair {
             bits: Bits::Four,
             latent: false,
+            outlier: false,
         }
         .closed(&widths);
         let coded = closed.values.expect("a pair");
@@ -161,6 +162,71 @@ fn pages_come_back_as_a_full_cache_has_them() {
             // A half's step.
             close(&widened(&got[offset / 2..]), &wanted, 6e-4, "full page");
         }
+    }
+}
+
+/// Latents of keys with their first channel in f16, and of values.
+#[test]
+fn latents_come_back_by_products() {
+    let widths = Widths {
+        kv_heads: 2,
+        head_dim: 32,
+        hidden: 96,
+    };
+    let kv = widths.kv();
+    let bench = Bench::new();
+    let closed = Kept::Pair {
+        bits: Bits::Three,
+        latent: true,
+        outlier: true,
+    }
+    .closed(&widths);
+    let (coding, coded) = (
+        closed.first_channel.expect("an outlier's channel"),
+        closed.values.expect("a pair"),
+    );
+    let keys = numbers(PAGE_TOKENS * kv, 1);
+    let (mut bytes, mut key_latents) = encode_page(&keys, closed.rows);
+    bytes.extend(first_channel(&keys, coding, &mut key_latents));
+    let (more, value_latents) = encode_page(&numbers(PAGE_TOKENS * kv, 2), coded);
+    bytes.extend(more);
+    let page = bench.buffer(&bytes);
+    let pages = bench.buffer(&[page.address().0]);
+    let matrix = halves(&numbers(kv * kv, 3));
+    let matrix_at = bench.buffer(&matrix);
+    let rows = [0, 1].map(|_| bench.halves(PAGE_TOKENS * kv));
+    let made = [0, 1].map(|_| bench.floats(PAGE_TOKENS * kv));
+    let decode = |codes: Codes, at: usize, rows: &Buffer| {
+        codes.decode(pages.address(), 1, at, rows.address(), Address::NONE)
+    };
+    let sizes = (PAGE_TOKENS, kv, kv);
+    bench.run(vec![
+        decode(Codes::new(closed.rows), 0, &rows[0]),
+        decode(
+            Codes::first_of(coding, kv),
+            closed.first_channel_offset(),
+            &rows[0],
+        ),
+        product(&rows[0], &matrix_at, &made[0], sizes, false),
+        decode(Codes::new(coded), closed.values_offset(), &rows[1]),
+        product(&rows[1], &matrix_at, &made[1], sizes, false),
+    ]);
+    let matrix = widened(&matrix);
+    for (made, latents) in made.iter().zip([key_latents, value_latents]) {
+        let wanted: Vec<f64> = (0..PAGE_TOKENS * kv)
+            .map(|at| {
+                let row = &latents[at / kv * kv..][..kv];
+                let terms = row.iter().zip(&matrix[at % kv * kv..]);
+                terms.map(|(x, m)| f64::from(*x) * f64::from(*m)).sum()
+            })
+            .collect();
+        // Latents are halves when they are multiplied.
+        close(
+            &bench.read(made, PAGE_TOKENS * kv),
+            &wanted,
+            2e-3,
+            "of latents",
+        );
     }
 }
 

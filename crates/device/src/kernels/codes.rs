@@ -138,14 +138,21 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
 pub struct Codes {
     program: Arc<Program>,
     coding: Coding,
+    row_width: usize,
 }
 
 impl Codes {
     /// For rows coded so.
     pub fn new(coding: Coding) -> Codes {
+        Codes::first_of(coding, coding.width)
+    }
+
+    /// For the first channels of rows that have `row_width` of them: other channels are not read, and not written.
+    pub fn first_of(coding: Coding, row_width: usize) -> Codes {
         Codes {
             program: program(coding.bits),
             coding,
+            row_width,
         }
     }
 
@@ -182,6 +189,7 @@ impl Codes {
                 to_offset.into(),
                 (to_offset + self.coding.codes_bytes()).into(),
                 width.into(),
+                self.row_width.into(),
                 self.coding.group().into(),
                 usize::from(axis == Axis::Channel).into(),
             ],
@@ -235,6 +243,7 @@ impl Codes {
             from_offset.into(),
             (from_offset + self.coding.codes_bytes()).into(),
             width.into(),
+            self.row_width.into(),
             self.coding.group().into(),
             usize::from(axis == Axis::Channel).into(),
         ];

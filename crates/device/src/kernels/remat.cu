@@ -60,6 +60,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
 #if BY_CHANNEL
         copy_rows<K_WIDTH, CHANNEL_BYTES, CHANNEL_STRIDE>(codes, from + (long)first * CHANNEL_BYTES, CHANNEL_BYTES);
         if (BITS < 16) copy_rows<1, K_FACTORS * 4, 0>(factors, from + k_factors + first * 4, 0);
+        if (OUTLIER && piece == 0)
+          copy_rows<1, FIRST_BYTES, 0>(to + FIRST_AT + i * FIRST_BYTES, from + k_factors + (BITS < 16 ? WIDTH * 4 : 0), 0);
 #elif BITS == 16
         copy_rows<PAGE_TOKENS, K_WIDTH * 2, K_WIDTH * 2 + 16>(codes, from + first * 2, WIDTH * 2);
 #else
@@ -181,6 +183,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
             for (int i = 0; i < 2 * PAGES; i++)
               put_rows(a[i / 2], i % 2, stage + i / 2 * K_BYTES, (const u32*)(stage + FACTORS_AT) + i / 2 * K_FACTORS,
                        16 * step + 8 * (i % 2) + 2 * lane.t, lane);
+            if (OUTLIER && piece == 0 && step == 0)
+              for (int i = 0; i < PAGES; i++) put_first_channel(a[i], (const u16*)(stage + FIRST_AT + i * FIRST_BYTES), lane);
 #pragma unroll
             for (int n = 0; n < STEPS; n++) {
               Sixteen b = load16(right + (long)(step * STEPS + n) * 32 * 16);

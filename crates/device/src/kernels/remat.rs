@@ -50,6 +50,8 @@ pub struct Shape {
     pub widths: Widths,
     /// Query heads, as many for each of `kv_heads`.
     pub heads: usize,
+    /// Whether closed pages have the first channel of latents of keys in f16 too, which is then taken.
+    pub outlier: bool,
     /// Whether channels `2 i` and `2 i + 1` turn together, not `i` and `i + head_dim / 2`.
     pub interleaved: bool,
     /// The kind of halves that the result is written in.
@@ -73,6 +75,7 @@ struct Sizes {
     stages: usize,
     stage_bytes: usize,
     factors_at: usize,
+    first_at: usize,
 }
 
 /// `count` divided as evenly as can be into parts of at most `most`: the largest part.
@@ -166,11 +169,16 @@ impl Shape {
             _ => (k_width * (16 * bits + 16), 4 * k_width),
         };
         let factors_at = (pages * keys).max(values);
-        let factors = match coded {
-            true => (pages * key_factors).max(4 * span * PAGE_TOKENS),
+        let (key_factors, value_factors) = match coded {
+            true => (pages * key_factors, 4 * span * PAGE_TOKENS),
+            false => (0, 0),
+        };
+        let first_at = factors_at + key_factors;
+        let first = match self.outlier {
+            true => pages * 2 * PAGE_TOKENS,
             false => 0,
         };
-        let stage_bytes = factors_at + factors;
+        let stage_bytes = (first_at + first).max(factors_at + value_factors);
         Sizes {
             width,
             value_width: self.value_width(),
@@ -186,14 +194,16 @@ impl Shape {
             stages: if 3 * stage_bytes <= RING_BYTES { 3 } else { 2 },
             stage_bytes,
             factors_at,
+            first_at,
         }
     }
 
     /// The program.
     ///
     /// # Panics
-    /// Where heads are of another width.
+    /// Where heads are of another width, or `outlier` is asked for of what has no latents.
     pub fn program(&self) -> Arc<Program> {
+        assert!(!self.outlier || self.form == Form::Latents, "{self:?}");
         assert!([32, 64, 128].contains(&self.widths.head_dim), "{self:?}");
         let sizes = self.sizes();
         let form = match self.form {
@@ -232,6 +242,8 @@ impl Shape {
                 ("STAGES", sizes.stages as i64),
                 ("STAGE_BYTES", sizes.stage_bytes as i64),
                 ("FACTORS_AT", sizes.factors_at as i64),
+                ("OUTLIER", i64::from(self.outlier)),
+                ("FIRST_AT", sizes.first_at as i64),
                 ("INTERLEAVED", i64::from(self.interleaved)),
                 ("ROTATED", i64::from(self.form == Form::RotatedKeys)),
                 ("BF16", i64::from(self.half == Half::Bf16)),
@@ -269,6 +281,7 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
             hidden,
         },
         heads,
+        outlier: false,
         interleaved: false,
         half: Half::F16,
     };
@@ -294,6 +307,13 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
         half: Half::Bf16,
         ..shape(Form::Latents, Bits::Two, 8, 64, 2048, 32)
     });
+    // One page at a time, and two.
+    shapes.extend([(2, 64, 896, 14), (8, 128, 4096, 32)].map(
+        |(kv_heads, head_dim, hidden, heads)| Shape {
+            outlier: true,
+            ..shape(Form::Latents, Bits::Two, kv_heads, head_dim, hidden, heads)
+        },
+    ));
     shapes.iter().map(Shape::program).collect()
 }
 
@@ -319,6 +339,7 @@ pub fn accumulator_layer(hidden: usize) -> ClosedLayer {
             width: hidden,
             axis: super::codes::Axis::Token,
         },
+        first_channel: None,
         values: None,
     }
 }

@@ -55,6 +55,8 @@
 #define P_BYTES (PAGES * QUERIES * P_STRIDE * 2)
 #define MOST_BYTES (8 * QUERIES * 4)
 #define LINES_BYTES (FORM == KEYS ? HEAD_DIM * 8 : 0)
+// The first channel of a page's latents of keys in f16.
+#define FIRST_BYTES (PAGE_TOKENS * 2)
 
 // Copies ROWS rows of BYTES; a row's bytes and all addresses are multiples of 16.
 template <int ROWS, int BYTES, int STRIDE>
@@ -155,6 +157,14 @@ DEVICE void put_rows(u32 (&a)[4], int half, const u8* codes, const u32* factors,
     a[2 * half + token] = values_of(pair, scales_of(both, both), leasts_of(both, both));
   }
 #endif
+}
+
+// What a page's first channel was, in the place of what its codes say, for the operand that has it: in lanes of the first
+// two channels.
+DEVICE void put_first_channel(u32 (&a)[4], const u16* first, Lane lane) {
+  if (lane.t != 0) return;
+  for (int token = 0; token < 2; token++)
+    a[token] = (a[token] & 0xffff0000u) | first[place_of(lane.warp, lane.g, token)];
 }
 
 // Adds what two channels of a tile are of 16 tokens, weighed.

@@ -50,6 +50,8 @@ pub(super) struct CodedLayer {
     pub(super) rotated: bool,
     pub(super) place: LayerPlace,
     pub(super) rows: Codes,
+    /// Of latents of keys, once more in f16.
+    pub(super) first_channel: Option<Codes>,
     pub(super) values: Option<Codes>,
     pub(super) shape: Shape,
     pub(super) remat: Remat,
@@ -195,9 +197,18 @@ pub(super) fn full_layer_bytes(config: &ModelConfig) -> usize {
     2 * config.kv_width() * PAGE_TOKENS * size_of::<f16>()
 }
 
-pub(super) fn kept(keep: Keep) -> (Kept, bool) {
+/// What a policy keeps of a layer, and whether that starts the accumulator.
+pub(super) fn kept(policy: CachePolicy, keep: Keep) -> (Kept, bool) {
     match keep {
-        Keep::Pair { bits, latent } => (Kept::Pair { bits, latent }, false),
+        Keep::Pair { bits, latent } => {
+            let outlier = latent && matches!(policy, CachePolicy::XQuant { outlier: true, .. });
+            let pair = Kept::Pair {
+                bits,
+                latent,
+                outlier,
+            };
+            (pair, false)
+        }
         Keep::Input { bits, base } => (Kept::Input { bits }, base),
         Keep::Delta { bits, joint } => (Kept::Delta { bits, joint }, false),
     }
@@ -232,7 +243,7 @@ impl CodedPolicy {
             accumulator_bytes: 0,
         };
         for (index, keep) in keeps.iter().enumerate() {
-            let (kept, base) = kept(*keep);
+            let (kept, base) = kept(policy, *keep);
             let (closed, open) = (kept.closed(&widths), kept.open(&widths));
             let place = LayerPlace {
                 closed_offset: made.closed_bytes,
@@ -243,7 +254,9 @@ impl CodedPolicy {
             made.closed_bytes += closed.bytes();
             made.open_bytes += open.bytes;
             let (form, bits) = match kept {
-                Kept::Pair { bits, latent: true } => (Form::Latents, bits),
+                Kept::Pair {
+                    bits, latent: true, ..
+                } => (Form::Latents, bits),
                 Kept::Pair { bits, .. } if rotated => (Form::RotatedKeys, bits),
                 Kept::Pair { bits, .. } => (Form::Keys, bits),
                 Kept::Input { bits } => (Form::Inputs, bits),
@@ -257,6 +270,7 @@ impl CodedPolicy {
                 bits,
                 widths,
                 heads: config.heads,
+                outlier: matches!(kept, Kept::Pair { outlier: true, .. }),
                 interleaved: config.rope_layout == RopeLayout::Interleaved,
                 half: model.half,
             };
@@ -439,6 +453,10 @@ impl DeviceModel {
         };
         Ok(CodedLayer {
             rows: Codes::new(place.closed.rows),
+            first_channel: place
+                .closed
+                .first_channel
+                .map(|coding| Codes::first_of(coding, kv)),
             values: place.closed.values.map(Codes::new),
             kept,
             base,

@@ -367,17 +367,11 @@ impl DeviceModel {
     /// # Errors
     /// Where the device has no kernels for it.
     pub(crate) fn layout_of(&self, plan: &HostPlan) -> Result<Arc<PageLayout>, EngineError> {
-        let refused = |what: &str| {
-            Err(EngineError::Request(format!(
-                "{what} is not there on {}; use `--device cpu`",
-                self.device.name()
-            )))
-        };
-        if plan.outlier {
-            return refused("an outlier channel in f16");
-        }
         if plan.window == Window::None {
-            return refused("reading whole groups by their codes alone (`--mode prefill`)");
+            return Err(EngineError::Request(format!(
+                "reading whole groups by their codes alone (`--mode prefill`) is not there on {}; use `--device cpu`",
+                self.device.name()
+            )));
         }
         self.layout_with(plan.policy(), &plan.layers, &|index| {
             LayerBasesOwned::of(&LayerBases {
