@@ -263,6 +263,50 @@ fn sixteen_query_heads_share_codes_of_keys() {
     }
 }
 
+/// Tokens that are written together may end one group and begin the next, beside other sequences whose tokens do not.
+#[test]
+fn tokens_written_together_go_on_in_the_next_group() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights_of("llama", 160));
+    let (host, device) = both(folder.path(), 260);
+    let tokens: Vec<u32> = (0..262).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+    let (bits, outlier) = (Bits::Half, false);
+    for policy in [
+        CachePolicy::Kv(bits),
+        CachePolicy::XQuant { bits, outlier },
+        CachePolicy::XQuantCl(bits),
+    ] {
+        let said = |decoder: &Decoder| {
+            let mut caches = [254, 128, 20].map(|read_before| {
+                let mut cache = decoder.cache(policy).unwrap();
+                let tokens = &tokens[..read_before];
+                read(decoder, &mut cache, tokens, Origin::Prompt);
+                cache
+            });
+            let mut said = Vec::new();
+            for count in [4, 1] {
+                let mut steps = caches.each_mut().map(|cache| Step {
+                    tokens: &tokens[cache.len()..][..count],
+                    origin: Origin::Written,
+                    cache,
+                    outputs: Outputs::Every,
+                    perturbation: None,
+                });
+                let rows = decoder
+                    .forward(&mut steps, &mut Scratch::default(), &|| true)
+                    .unwrap()
+                    .unwrap();
+                said.push(decoder.logits(&rows).unwrap());
+            }
+            said
+        };
+        for (got, wanted) in said(&device.decoder).iter().zip(&said(&host.decoder)) {
+            let off = distance(got, wanted);
+            assert!(off < 2e-2, "{policy}: {off}");
+        }
+    }
+}
+
 /// However a text is cut, a cache of codes holds the same: what a token sees depends on its position alone.
 #[test]
 fn chunks_of_codes_make_no_difference() {
