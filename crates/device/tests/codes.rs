@@ -3,13 +3,13 @@
 mod coding;
 mod common;
 
-use coding::encode_page;
+use coding::{encode_page, first_channel};
 use common::{Bench, numbers};
 use footnote_device::kernels::coded_pages::{Kept, Widths};
 use footnote_device::kernels::codes::{Axis, Bits, Codes, Coding, Source};
 use footnote_device::kernels::open::{self, OpenRows};
 use footnote_device::kernels::{PAGE_TOKENS, Sequence, Step};
-use footnote_device::{Buffer, bytes_of};
+use footnote_device::{Address, Buffer, bytes_of};
 use half::f16;
 
 /// Rows of several spreads and centres, with a constant row and channel, and what is no number.
@@ -100,6 +100,50 @@ fn codes_are_those_of_the_engine() {
     }
 }
 
+/// The first channel once more in f16: nothing beside it is touched, in the page and in the rows that it is decoded to.
+#[test]
+fn a_first_channel_is_kept_besides_the_codes() {
+    let (width, before) = (96, 32);
+    let layer = Kept::Pair {
+        bits: Bits::Two,
+        latent: true,
+        outlier: true,
+    }
+    .closed(&Widths {
+        kv_heads: 3,
+        head_dim: 32,
+        hidden: 64,
+    });
+    let coding = layer.first_channel.expect("an outlier's channel");
+    let bench = Bench::new();
+    let rows = rows(width, 5);
+    let from = bench.buffer(&rows);
+    let page = bench.buffer(&vec![0xff_u8; before + layer.bytes()]);
+    let tasks = bench.buffer(&[from.address().0, page.address().0, 0, 0]);
+    let pages = bench.buffer(&[page.address().0, 0]);
+    let halves = bench.halves(PAGE_TOKENS * width);
+    let (codes, first) = (Codes::new(layer.rows), Codes::first_of(coding, width));
+    let at = before + layer.first_channel_offset();
+    let (none, to) = (Address::NONE, halves.address());
+    bench.run(vec![
+        codes.encode(tasks.address(), 2, Source::Rows, 0, before),
+        first.encode(tasks.address(), 2, Source::Rows, 0, at),
+        codes.decode(pages.address(), 2, before, to, none),
+        first.decode(pages.address(), 2, at, to, none),
+    ]);
+    let rows = widened(&rows);
+    let (mut wanted, mut back) = encode_page(&rows, layer.rows);
+    wanted.extend(first_channel(&rows, coding, &mut back));
+    assert_eq!(wanted.len(), layer.values_offset());
+    let values = layer.values.expect("a pair").bytes();
+    wanted.extend(vec![0xff; values]);
+    let got: Vec<u8> = page.read(before + layer.bytes()).expect("memory");
+    assert_eq!(got[before..], wanted);
+    let halves: Vec<f16> = halves.read(PAGE_TOKENS * width).expect("memory");
+    let clamped = |x: &f32| f16::from_f32(x.clamp(-65_504.0, 65_504.0));
+    assert_eq!(halves, back.iter().map(clamped).collect::<Vec<_>>());
+}
+
 #[test]
 fn rows_go_to_their_open_pages() {
     let widths = Widths {
@@ -108,7 +152,12 @@ fn rows_go_to_their_open_pages() {
         hidden: 96,
     };
     let bits = Bits::Four;
-    for kept in [Kept::Pair { bits, latent: true }, Kept::Input { bits }] {
+    let pair = Kept::Pair {
+        bits,
+        latent: true,
+        outlier: false,
+    };
+    for kept in [pair, Kept::Input { bits }] {
         let bench = Bench::new();
         let layer = kept.open(&widths);
         let (kv, width, offset) = (widths.kv(), layer.source_width, 64);

@@ -3,7 +3,7 @@
 mod coding;
 mod common;
 
-use coding::encode_page;
+use coding::{encode_page, first_channel};
 use common::{Bench, close, numbers};
 use footnote_device::kernels::PAGE_TOKENS;
 use footnote_device::kernels::coded_pages::{Kept, Widths};
@@ -77,6 +77,7 @@ fn pages_come_back_as_a_full_cache_has_them() {
         let closed = Kept::Pair {
             bits: Bits::Four,
             latent: false,
+            outlier: false,
         }
         .closed(&widths);
         let coded = closed.values.expect("a pair");
@@ -164,8 +165,9 @@ fn pages_come_back_as_a_full_cache_has_them() {
     }
 }
 
+/// Latents of keys with their first channel in f16, and of values.
 #[test]
-fn latents_come_back_by_products_and_open_pages_too() {
+fn latents_come_back_by_products() {
     let widths = Widths {
         kv_heads: 2,
         head_dim: 32,
@@ -173,73 +175,58 @@ fn latents_come_back_by_products_and_open_pages_too() {
     };
     let kv = widths.kv();
     let bench = Bench::new();
-    let rebuild = Rebuild::new(widths, false);
-    let kept = Kept::Pair {
+    let closed = Kept::Pair {
         bits: Bits::Three,
         latent: true,
-    };
-    let (closed, open) = (kept.closed(&widths), kept.open(&widths));
-    let (bytes, latents) = encode_page(&numbers(PAGE_TOKENS * kv, 1), closed.rows);
-    let pages = [bench.buffer(&bytes)];
-    let length = 77;
-    let mut content = halves(&numbers(open.bytes / 2, 2));
-    for channel in 0..kv {
-        let first = open.values_offset / 2 + channel * PAGE_TOKENS;
-        content[first + length..first + PAGE_TOKENS].fill(f16::NAN);
+        outlier: true,
     }
-    let open_page = bench.buffer(&content);
-    let full: Vec<Buffer> = (0..2)
-        .map(|_| bench.buffer(&vec![f16::NAN; 2 * PAGE_TOKENS * kv]))
-        .collect();
-    let matrix = halves(&numbers(kv * kv, 3));
-    let (matrix_at, rows, made) = (
-        bench.buffer(&matrix),
-        bench.halves(2 * PAGE_TOKENS * kv),
-        bench.floats(2 * PAGE_TOKENS * kv),
+    .closed(&widths);
+    let (coding, coded) = (
+        closed.first_channel.expect("an outlier's channel"),
+        closed.values.expect("a pair"),
     );
-    let (from, to) = (addresses(&bench, &pages), addresses(&bench, &full));
-    let opens = bench.buffer(&[0_u64, open_page.address().0]);
-    let lengths = bench.buffer(&[0_u32, length as u32]);
-    let tasks = bench.buffer(&[open_page.address().0, full[1].address().0, 0, 0]);
+    let keys = numbers(PAGE_TOKENS * kv, 1);
+    let (mut bytes, mut key_latents) = encode_page(&keys, closed.rows);
+    bytes.extend(first_channel(&keys, coding, &mut key_latents));
+    let (more, value_latents) = encode_page(&numbers(PAGE_TOKENS * kv, 2), coded);
+    bytes.extend(more);
+    let page = bench.buffer(&bytes);
+    let pages = bench.buffer(&[page.address().0]);
+    let matrix = halves(&numbers(kv * kv, 3));
+    let matrix_at = bench.buffer(&matrix);
+    let rows = [0, 1].map(|_| bench.halves(PAGE_TOKENS * kv));
+    let made = [0, 1].map(|_| bench.floats(PAGE_TOKENS * kv));
+    let decode = |codes: Codes, at: usize, rows: &Buffer| {
+        codes.decode(pages.address(), 1, at, rows.address(), Address::NONE)
+    };
+    let sizes = (PAGE_TOKENS, kv, kv);
     bench.run(vec![
-        Op::Zero {
-            to: rows.address(),
-            bytes: 4 * PAGE_TOKENS * kv,
-        },
-        Codes::new(closed.rows).decode(from.address(), 1, 0, rows.address(), Address::NONE),
-        rebuild.open_rows(
-            opens.address(),
-            lengths.address(),
-            2,
-            rows.address(),
-            &open,
-            0,
+        decode(Codes::new(closed.rows), 0, &rows[0]),
+        decode(
+            Codes::first_of(coding, kv),
+            closed.first_channel_offset(),
+            &rows[0],
         ),
-        product(&rows, &matrix_at, &made, (2 * PAGE_TOKENS, kv, kv), false),
-        rebuild.place_values(to.address(), 2, made.address(), 0),
-        rebuild.copy_keys(tasks.address(), 2, 0, 0),
+        product(&rows[0], &matrix_at, &made[0], sizes, false),
+        decode(Codes::new(coded), closed.values_offset(), &rows[1]),
+        product(&rows[1], &matrix_at, &made[1], sizes, false),
     ]);
     let matrix = widened(&matrix);
-    for (page, full) in full.iter().enumerate() {
-        let got: Vec<f16> = full.read(2 * PAGE_TOKENS * kv).expect("memory");
-        let (keys, values) = got.split_at(PAGE_TOKENS * kv);
-        if page == 1 {
-            assert_eq!(keys, &content[..PAGE_TOKENS * kv]);
-        }
-        let latent = |token: usize, channel: usize| match page {
-            0 => f16::from_f32(latents[token * kv + channel]).to_f32(),
-            _ if token >= length => 0.0,
-            _ => content[open.values_offset / 2 + channel * PAGE_TOKENS + token].to_f32(),
-        };
-        let wanted: Vec<f64> = (0..kv * PAGE_TOKENS)
+    for (made, latents) in made.iter().zip([key_latents, value_latents]) {
+        let wanted: Vec<f64> = (0..PAGE_TOKENS * kv)
             .map(|at| {
-                let (channel, token) = (at / PAGE_TOKENS, at % PAGE_TOKENS);
-                (0..kv)
-                    .map(|j| f64::from(matrix[channel * kv + j]) * f64::from(latent(token, j)))
-                    .sum()
+                let row = &latents[at / kv * kv..][..kv];
+                let terms = row.iter().zip(&matrix[at % kv * kv..]);
+                terms.map(|(x, m)| f64::from(*x) * f64::from(*m)).sum()
             })
             .collect();
-        close(&widened(values), &wanted, 1e-3, "values of latents");
+        // Latents are halves when they are multiplied.
+        close(
+            &bench.read(made, PAGE_TOKENS * kv),
+            &wanted,
+            2e-3,
+            "of latents",
+        );
     }
 }
 

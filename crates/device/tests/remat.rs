@@ -3,7 +3,7 @@
 mod coding;
 mod common;
 
-use coding::encode_page;
+use coding::{encode_page, first_channel};
 use common::{Bench, close, numbers};
 use footnote_device::kernels::coded_pages::{Kept, Widths};
 use footnote_device::kernels::codes::Bits;
@@ -101,7 +101,11 @@ fn check(case: &Case) {
     let latent = shape.form == Form::Latents;
     let kept = match shape.form {
         Form::Inputs => Kept::Input { bits },
-        _ => Kept::Pair { bits, latent },
+        _ => Kept::Pair {
+            bits,
+            latent,
+            outlier: shape.outlier,
+        },
     };
     let place = LayerPlace {
         closed_offset: 48,
@@ -147,8 +151,15 @@ fn check(case: &Case) {
         };
         let mut addresses = Vec::new();
         for _ in 0..(start + rows - 1) / PAGE_TOKENS {
-            let source = fresh(PAGE_TOKENS * row_width);
-            let (mut bytes, back) = encode_page(&source, place.closed.rows);
+            let mut source = fresh(PAGE_TOKENS * row_width);
+            if shape.outlier {
+                let first = source.iter_mut().step_by(row_width);
+                first.for_each(|x| *x *= 4.0);
+            }
+            let (mut bytes, mut back) = encode_page(&source, place.closed.rows);
+            if let Some(coding) = place.closed.first_channel {
+                bytes.extend(first_channel(&source, coding, &mut back));
+            }
             let weighed = match place.closed.values {
                 Some(values) => {
                     let (more, back) = encode_page(&fresh(PAGE_TOKENS * kv), values);
@@ -387,6 +398,7 @@ fn shape(
             hidden,
         },
         heads: kv_heads * group,
+        outlier: false,
         interleaved: false,
         half: Half::F16,
     }
@@ -451,11 +463,33 @@ fn latents() {
         bias: false,
         ..case(shape(Form::Latents, Bits::Four, 3, 64, 576, 3))
     });
-    check(&case(shape(Form::Latents, Bits::Three, 2, 32, 96, 2)));
     check(&case(Shape {
         interleaved: true,
         ..shape(Form::Latents, Bits::Four, 2, 128, 1024, 4)
     }));
+    // With the first channel in f16: channels in several pieces, one page at a time.
+    for bits in [Bits::Three, Bits::Half] {
+        check(&case(Shape {
+            outlier: true,
+            ..shape(Form::Latents, bits, 4, 32, 96, 2)
+        }));
+    }
+}
+
+/// Heads of keys with more queries than a block takes: 6 and 6 of them, 5 and 4, and blocks that join fewer than that.
+#[test]
+fn many_queries_of_a_head() {
+    for (form, bits, kv_heads, hidden, group) in [
+        (Form::Keys, Bits::Four, 2, 64, 12),
+        (Form::Latents, Bits::Two, 2, 64, 9),
+        (Form::Inputs, Bits::Four, 1, 4096, 9),
+    ] {
+        // No row follows the last one, so that what is written behind it shows.
+        check(&Case {
+            texts: vec![(130, 2, 2)],
+            ..case(shape(form, bits, kv_heads, 32, hidden, group))
+        });
+    }
 }
 
 #[test]
@@ -485,7 +519,13 @@ fn wide_products() {
     for (splits, shape) in [
         (1, shape(Form::Inputs, Bits::Four, 1, 64, 512, 2)),
         (2, shape(Form::Inputs, Bits::Half, 1, 32, 576, 1)),
-        (1, shape(Form::Latents, Bits::Three, 8, 64, 2048, 1)),
+        (
+            1,
+            Shape {
+                outlier: true,
+                ..shape(Form::Latents, Bits::Three, 8, 64, 2048, 1)
+            },
+        ),
     ] {
         check(&Case {
             splits,

@@ -189,6 +189,127 @@ fn caches_of_codes_say_what_the_processors_say() {
     }
 }
 
+/// The outlier's channel in f16 beside the processor's: in a prompt whose groups are rebuilt, token by token over the end of a
+/// group, and with another sequence in one pass. What it changes is what a device changes too.
+#[test]
+fn the_outlier_channel_is_the_processors() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = tiny::with_outliers(tiny::weights_of("qwen2", 160));
+    tiny::write_folder(folder.path(), "qwen2", &weights);
+    let (host, device) = both(folder.path(), 300);
+    let tokens: Vec<u32> = (0..260).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+    let bits = Bits::Two;
+    let policy = |outlier| CachePolicy::XQuant { bits, outlier };
+    let said = |decoder: &Decoder, policy: CachePolicy| -> Vec<Vec<f32>> {
+        let mut cache = decoder.cache(policy).unwrap();
+        let mut other = decoder.cache(policy).unwrap();
+        read(decoder, &mut other, &tokens[..130], Origin::Prompt);
+        let mut at = 254;
+        let rows = read(decoder, &mut cache, &tokens[..at], Origin::Prompt);
+        // The first group sees no codes.
+        let mut said = vec![rows[128 * tiny::VOCAB..].to_vec(), Vec::new()];
+        for token in &tokens[at..at + 4] {
+            said[1].extend(read(decoder, &mut cache, &[*token], Origin::Written));
+            at += 1;
+        }
+        let mut steps = [&mut other, &mut cache].map(|cache| Step {
+            tokens: &tokens[at..=at],
+            origin: Origin::Written,
+            cache,
+            outputs: Outputs::Every,
+            perturbation: None,
+        });
+        let rows = decoder
+            .forward(&mut steps, &mut Scratch::default(), &|| true)
+            .unwrap()
+            .unwrap();
+        said.push(decoder.logits(&rows).unwrap());
+        said
+    };
+    let (with, without) = (
+        said(&host.decoder, policy(true)),
+        said(&host.decoder, policy(false)),
+    );
+    let got = said(&device.decoder, policy(true));
+    for (part, got) in got.iter().enumerate() {
+        let (off, moved) = (
+            distance(got, &with[part]),
+            distance(&without[part], &with[part]),
+        );
+        assert!(off < 0.5 * moved, "part {part}: {off} beside {moved}");
+    }
+}
+
+/// More query heads for a head of keys than a kernel's block takes.
+#[test]
+fn sixteen_query_heads_share_codes_of_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = tiny::weights_with("qwen3", 160, 32);
+    tiny::write_folder(folder.path(), "qwen3", &weights);
+    let (host, device) = both(folder.path(), 140);
+    let tokens: Vec<u32> = (0..133).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+    let (bits, outlier) = (Bits::Half, false);
+    for policy in [
+        CachePolicy::Kv(bits),
+        CachePolicy::XQuant { bits, outlier },
+        CachePolicy::XQuantCl(bits),
+    ] {
+        let mut host_cache = host.decoder.cache(policy).unwrap();
+        let mut cache = device.decoder.cache(policy).unwrap();
+        for (rows, origin) in [(0..130, Origin::Prompt), (130..133, Origin::Written)] {
+            let chunk = &tokens[rows.clone()];
+            let wanted = read(&host.decoder, &mut host_cache, chunk, origin);
+            let got = read(&device.decoder, &mut cache, chunk, origin);
+            let off = distance(&got, &wanted);
+            assert!(off < 2e-2, "{policy}: {off} in {rows:?}");
+        }
+    }
+}
+
+/// Tokens that are written together may end one group and begin the next, beside other sequences whose tokens do not.
+#[test]
+fn tokens_written_together_go_on_in_the_next_group() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_folder(folder.path(), "llama", &tiny::weights_of("llama", 160));
+    let (host, device) = both(folder.path(), 260);
+    let tokens: Vec<u32> = (0..262).map(|i| i * 7 % tiny::VOCAB as u32).collect();
+    let (bits, outlier) = (Bits::Half, false);
+    for policy in [
+        CachePolicy::Kv(bits),
+        CachePolicy::XQuant { bits, outlier },
+        CachePolicy::XQuantCl(bits),
+    ] {
+        let said = |decoder: &Decoder| {
+            let mut caches = [254, 128, 20].map(|read_before| {
+                let mut cache = decoder.cache(policy).unwrap();
+                let tokens = &tokens[..read_before];
+                read(decoder, &mut cache, tokens, Origin::Prompt);
+                cache
+            });
+            let mut said = Vec::new();
+            for count in [4, 1] {
+                let mut steps = caches.each_mut().map(|cache| Step {
+                    tokens: &tokens[cache.len()..][..count],
+                    origin: Origin::Written,
+                    cache,
+                    outputs: Outputs::Every,
+                    perturbation: None,
+                });
+                let rows = decoder
+                    .forward(&mut steps, &mut Scratch::default(), &|| true)
+                    .unwrap()
+                    .unwrap();
+                said.push(decoder.logits(&rows).unwrap());
+            }
+            said
+        };
+        for (got, wanted) in said(&device.decoder).iter().zip(&said(&host.decoder)) {
+            let off = distance(got, wanted);
+            assert!(off < 2e-2, "{policy}: {off}");
+        }
+    }
+}
+
 /// However a text is cut, a cache of codes holds the same: what a token sees depends on its position alone.
 #[test]
 fn chunks_of_codes_make_no_difference() {
@@ -197,7 +318,7 @@ fn chunks_of_codes_make_no_difference() {
     let (_, device) = both(folder.path(), 320);
     let tokens: Vec<u32> = (0..300).map(|i| i * 13 % tiny::VOCAB as u32).collect();
     let bits = Bits::Half;
-    let outlier = false;
+    let outlier = true;
     for policy in [
         CachePolicy::Kv(bits),
         CachePolicy::XQuant { bits, outlier },

@@ -16,6 +16,8 @@ pub enum Kept {
         bits: Bits,
         /// Whether they are in the layer's bases.
         latent: bool,
+        /// Whether the first channel of the keys, which collects outliers where they are latents, is kept in f16 too.
+        outlier: bool,
     },
     /// The normed input per token.
     Input {
@@ -54,19 +56,26 @@ impl Widths {
 pub struct ClosedLayer {
     /// Keys, or inputs or differences, at the layer's offset.
     pub rows: Coding,
-    /// Values, behind them.
+    /// The first channel of the keys once more, in f16, behind their codes. It is read in the place of what those say.
+    pub first_channel: Option<Coding>,
+    /// Values, behind both.
     pub values: Option<Coding>,
 }
 
 impl ClosedLayer {
+    /// Bytes from the layer's offset to the first channel in f16, where there is one.
+    pub fn first_channel_offset(&self) -> usize {
+        self.rows.bytes()
+    }
+
     /// Bytes from the layer's offset to the values.
     pub fn values_offset(&self) -> usize {
-        self.rows.bytes()
+        self.first_channel_offset() + self.first_channel.map_or(0, Coding::bytes)
     }
 
     /// Its bytes, a multiple of 16.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.values.map_or(0, Coding::bytes)
+        self.values_offset() + self.values.map_or(0, Coding::bytes)
     }
 }
 
@@ -89,16 +98,19 @@ impl Kept {
     pub fn closed(self, widths: &Widths) -> ClosedLayer {
         let by = |axis, width, bits| Coding { bits, width, axis };
         match self {
-            Kept::Pair { bits, .. } => ClosedLayer {
+            Kept::Pair { bits, outlier, .. } => ClosedLayer {
                 rows: by(Axis::Channel, widths.kv(), bits),
+                first_channel: outlier.then(|| by(Axis::Channel, 1, Bits::Half)),
                 values: Some(by(Axis::Token, widths.kv(), bits)),
             },
             Kept::Input { bits } | Kept::Delta { bits, joint: false } => ClosedLayer {
                 rows: by(Axis::Token, widths.hidden, bits),
+                first_channel: None,
                 values: None,
             },
             Kept::Delta { bits, joint: true } => ClosedLayer {
                 rows: by(Axis::Token, 2 * widths.kv(), bits),
+                first_channel: None,
                 values: None,
             },
         }
@@ -132,10 +144,20 @@ mod tests {
             hidden: 896,
         };
         let bits = Bits::Four;
-        let pair = Kept::Pair { bits, latent: true }.closed(&widths);
+        let pair = |outlier| Kept::Pair {
+            bits,
+            latent: true,
+            outlier,
+        };
         // 4 bits a value, 4 bytes a group of 128.
-        assert_eq!(pair.bytes(), 2 * (128 * 128 / 2 + 4 * 128));
-        assert_eq!(pair.values_offset(), pair.bytes() / 2);
+        let half = 128 * 128 / 2 + 4 * 128;
+        assert_eq!(pair(false).closed(&widths).bytes(), 2 * half);
+        assert_eq!(pair(false).closed(&widths).values_offset(), half);
+        // And two bytes a token.
+        let with_first = pair(true).closed(&widths);
+        assert_eq!(with_first.bytes(), 2 * half + 2 * 128);
+        assert_eq!(with_first.first_channel_offset(), half);
+        assert_eq!(with_first.values_offset(), half + 2 * 128);
         let input = Kept::Input { bits }.closed(&widths);
         assert_eq!(input.bytes(), 128 * (896 / 2 + 4 * 7));
         let joint = Kept::Delta { bits, joint: true }.closed(&widths);

@@ -15,16 +15,16 @@ DEVICE u16 at_least(float x) {
 #define TURNED_F16 1
 #define ROWS_F32 2
 
-// Value of a token's channel in a page of `width` channels.
-DEVICE float source_at(const u8* from, int kind, int width, int token, int channel) {
-  if (kind == ROWS_F32) return ((const float*)from)[(long)token * width + channel];
+// Value of a token's channel in a page of rows of `row_width` channels.
+DEVICE float source_at(const u8* from, int kind, int row_width, int token, int channel) {
+  if (kind == ROWS_F32) return ((const float*)from)[(long)token * row_width + channel];
   if (kind == TURNED_F16) return f32_of_f16(((const u16*)from)[(long)channel * PAGE_TOKENS + token]);
-  return f32_of_f16(((const u16*)from)[(long)token * width + channel]);
+  return f32_of_f16(((const u16*)from)[(long)token * row_width + channel]);
 }
 
 // A warp a group. tasks: pairs of addresses, from and to; none where `from` is 0.
 KERNEL(256) encode(const u64* tasks, int kind, int from_offset, int codes_offset, int factors_offset, int width,
-                   int group, int by_channel) {
+                   int row_width, int group, int by_channel) {
   __shared__ u8 staged[8][PAGE_TOKENS];
   const u8* from = (const u8*)tasks[2 * blockIdx.y];
   if (!from) return;
@@ -42,7 +42,7 @@ KERNEL(256) encode(const u64* tasks, int kind, int from_offset, int codes_offset
     int at = lane + 32 * i;
     values[i] = 0.0f;
     if (at >= group) continue;
-    values[i] = tame(source_at(from, kind, width, by_channel ? at : token, by_channel ? channel : channel + at));
+    values[i] = tame(source_at(from, kind, row_width, by_channel ? at : token, by_channel ? channel : channel + at));
     least = fminf(least, values[i]);
     most = fmaxf(most, values[i]);
   }
@@ -86,10 +86,10 @@ KERNEL(256) encode(const u64* tasks, int kind, int from_offset, int codes_offset
 #endif
 }
 
-// pages[task]: a closed page, 0 for none. To rows [task * 128 + token][width], f16 or f32, and set as or added to the f16
-// rows at accumulators[task]. A thread a code, whose group's length is only known here.
-KERNEL(256) decode(const u64* pages, int codes_offset, int factors_offset, int width, int group, int by_channel,
-                   u16* halves, float* floats, const u64* accumulators, int adds) {
+// pages[task]: a closed page, 0 for none. To rows [task * 128 + token][row_width], f16 or f32, and set as or added to the
+// f16 rows at accumulators[task]. A thread a code, whose group's length is only known here.
+KERNEL(256) decode(const u64* pages, int codes_offset, int factors_offset, int width, int row_width, int group,
+                   int by_channel, u16* halves, float* floats, const u64* accumulators, int adds) {
   const u8* page = (const u8*)pages[blockIdx.z];
   int channel = blockIdx.x * 256 + threadIdx.x, token = blockIdx.y;
   if (!page || channel >= width) return;
@@ -111,11 +111,11 @@ KERNEL(256) decode(const u64* pages, int codes_offset, int factors_offset, int w
 #endif
   x = value_of(code, ((const u32*)(page + factors_offset))[index]);
 #endif
-  long to = ((long)blockIdx.z * PAGE_TOKENS + token) * width + channel;
+  long to = ((long)blockIdx.z * PAGE_TOKENS + token) * row_width + channel;
   if (halves) halves[to] = f16_of_f32(within_f16(x));
   if (floats) floats[to] = x;
   if (accumulators) {
-    u16* sum = (u16*)accumulators[blockIdx.z] + (long)token * width + channel;
+    u16* sum = (u16*)accumulators[blockIdx.z] + (long)token * row_width + channel;
     *sum = f16_of_f32(within_f16(adds ? f32_of_f16(*sum) + x : x));
   }
 }

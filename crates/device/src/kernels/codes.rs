@@ -41,6 +41,11 @@ impl Bits {
             Bits::Half => 16,
         }
     }
+
+    /// Whether a group has a scale and a least value.
+    pub fn has_factors(self) -> bool {
+        self != Bits::Half
+    }
 }
 
 /// The longest group along a token that divides `width`: a multiple of 16, so that planes are whole bytes.
@@ -91,9 +96,9 @@ impl Coding {
 
     /// Bytes of a page's factors, a multiple of 16.
     pub fn factors_bytes(self) -> usize {
-        match self.bits {
-            Bits::Half => 0,
-            _ => 4 * (PAGE_TOKENS * self.width / self.group()).next_multiple_of(4),
+        match self.bits.has_factors() {
+            false => 0,
+            true => 4 * (PAGE_TOKENS * self.width / self.group()).next_multiple_of(4),
         }
     }
 
@@ -133,14 +138,21 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
 pub struct Codes {
     program: Arc<Program>,
     coding: Coding,
+    row_width: usize,
 }
 
 impl Codes {
     /// For rows coded so.
     pub fn new(coding: Coding) -> Codes {
+        Codes::first_of(coding, coding.width)
+    }
+
+    /// For the first channels of rows that have `row_width` of them: other channels are not read, and not written.
+    pub fn first_of(coding: Coding, row_width: usize) -> Codes {
         Codes {
             program: program(coding.bits),
             coding,
+            row_width,
         }
     }
 
@@ -177,6 +189,7 @@ impl Codes {
                 to_offset.into(),
                 (to_offset + self.coding.codes_bytes()).into(),
                 width.into(),
+                self.row_width.into(),
                 self.coding.group().into(),
                 usize::from(axis == Axis::Channel).into(),
             ],
@@ -230,6 +243,7 @@ impl Codes {
             from_offset.into(),
             (from_offset + self.coding.codes_bytes()).into(),
             width.into(),
+            self.row_width.into(),
             self.coding.group().into(),
             usize::from(axis == Axis::Channel).into(),
         ];

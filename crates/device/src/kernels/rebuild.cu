@@ -55,32 +55,6 @@ KERNEL(256) place_values(const u64* pages, const float* rows, int kv, int values
   }
 }
 
-// Open pages' values [kv][128] as rows, f16 [page * 128 + token][kv]; zero from each page's length on.
-KERNEL(256) open_rows(const u64* pages, const u32* lengths, u16* rows, int kv, int values_offset) {
-  __shared__ u16 tile[32][PAGE_TOKENS + 2];
-  int which = blockIdx.y, first = blockIdx.x * 32;
-  if (!pages[which]) return;
-  const u16* values = (const u16*)(pages[which] + values_offset);
-  int length = lengths[which];
-  for (int i = threadIdx.x; i < 32 * PAGE_TOKENS; i += 256) {
-    int channel = i / PAGE_TOKENS, token = i % PAGE_TOKENS;
-    if (first + channel < kv)
-      tile[channel][token] = token < length ? values[(long)(first + channel) * PAGE_TOKENS + token] : 0;
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < 32 * PAGE_TOKENS; i += 256) {
-    int channel = i % 32, token = i / 32;
-    if (first + channel < kv) rows[((long)which * PAGE_TOKENS + token) * kv + first + channel] = tile[channel][token];
-  }
-}
-
-// Open pages' keys to pages that have the same layout.
-KERNEL(256) copy_keys(const u64* tasks, int from_offset, int to_offset, int pieces) {
-  int i = blockIdx.x * 256 + threadIdx.x;
-  u64 from = tasks[2 * blockIdx.y], to = tasks[2 * blockIdx.y + 1];
-  if (from && i < pieces) store16((u8*)to + to_offset + (long)i * 16, load16((const u8*)from + from_offset + (long)i * 16));
-}
-
 // tasks: pairs of an open page and an accumulator. The source's rows less the accumulator's, to floats and halves
 // [task * 128 + token][width].
 KERNEL(256) differ(const u64* tasks, int source_offset, int count, float* floats, u16* high, u16* low) {

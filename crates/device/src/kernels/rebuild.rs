@@ -2,8 +2,7 @@
 //!
 //! A prompt's rows share the keys that are brought back, so that is done by large products: [`Codes::decode`] gives rows,
 //! [`Product`](crate::Product)s bring latents or inputs back as keys and values, and the kernels here put those into pages
-//! that the full cache's attention reads. Values stay without bias. An open page begins as a full page; only latents of
-//! values in it must be brought back.
+//! that the full cache's attention reads. Values stay without bias. An open page begins as a full page.
 //!
 //! The closed loop (differences of a layer's input to what was stored of the layer before) walks accumulators, f16
 //! `[128][hidden]` for each closed page: [`Codes::accumulate`] moves them on where differences are kept as they are, and
@@ -25,14 +24,7 @@ pub fn program(head_dim: usize, interleaved: bool) -> Arc<Program> {
     Arc::new(Program {
         name: "rebuild",
         source: concat!(include_str!("parts.cuh"), include_str!("rebuild.cu")),
-        entries: &[
-            "place_keys",
-            "place_values",
-            "open_rows",
-            "copy_keys",
-            "differ",
-            "move_on",
-        ],
+        entries: &["place_keys", "place_values", "differ", "move_on"],
         defines: vec![
             ("HEAD_DIM", head_dim as i64),
             ("INTERLEAVED", i64::from(interleaved)),
@@ -135,46 +127,6 @@ impl Rebuild {
         let values_offset = layer_offset + 2 * PAGE_TOKENS * kv;
         let arguments = vec![pages.into(), rows.into(), kv.into(), values_offset.into()];
         self.launch("place_values", [kv.div_ceil(32), count], arguments)
-    }
-
-    /// Latents of values of `count` open pages as rows, f16 `[count · 128][kv]`, to be brought back. `lengths`: each page's
-    /// tokens, `u32`; rows behind them are 0.
-    pub fn open_rows(
-        &self,
-        pages: Address,
-        lengths: Address,
-        count: usize,
-        rows: Address,
-        layer: &OpenLayer,
-        layer_offset: usize,
-    ) -> Op {
-        let kv = self.widths.kv();
-        let arguments = vec![
-            pages.into(),
-            lengths.into(),
-            rows.into(),
-            kv.into(),
-            (layer_offset + layer.values_offset).into(),
-        ];
-        self.launch("open_rows", [kv.div_ceil(32), count], arguments)
-    }
-
-    /// Keys of open pages into full pages: `tasks` are `count` pairs of `u64` addresses, from and to.
-    pub fn copy_keys(
-        &self,
-        tasks: Address,
-        count: usize,
-        from_offset: usize,
-        to_offset: usize,
-    ) -> Op {
-        let pieces = 2 * PAGE_TOKENS * self.widths.kv() / 16;
-        let arguments = vec![
-            tasks.into(),
-            from_offset.into(),
-            to_offset.into(),
-            pieces.into(),
-        ];
-        self.launch("copy_keys", [pieces.div_ceil(256), count], arguments)
     }
 
     /// The inputs in `count` open pages less accumulators (`tasks`: pairs of `u64` addresses), `[count · 128][hidden]`: as

@@ -1,7 +1,7 @@
 // Attention of single rows over coded pages: unpack, bring back, rotate, weigh. See remat.rs.
 //
 // Eight warps take 16 tokens of a page each as the rows of their matrix instructions, so that keys go from codes to scores
-// in registers; at most eight queries are the columns. Weights go through shared memory once, and then each warp weighs
+// in registers; a block's queries, at most eight, are the columns. Weights go through shared memory once, and then each warp weighs
 // some channels of the values of all 128 tokens.
 
 KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u64* opens, const float* queries,
@@ -15,8 +15,10 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
   Line* lines = (Line*)(shared + Q_BYTES + P_BYTES + MOST_BYTES);
   u8* ring = (u8*)lines + LINES_BYTES;
 
-  int split = blockIdx.x, head = blockIdx.y * HEADS, row = blockIdx.z;
-  int kv_heads = gridDim.y * HEADS;
+  int split = blockIdx.x, head = blockIdx.y / QUERY_BLOCKS * HEADS, row = blockIdx.z;
+  // Where several blocks share a head's queries, HEADS is 1.
+  int first_query = blockIdx.y % QUERY_BLOCKS * TAKEN;
+  int columns = QUERY_BLOCKS == 1 ? COLUMNS : min(TAKEN, GROUP - first_query);
   Lane lane = {(int)threadIdx.x / 32, (int)threadIdx.x % 32 / 4, (int)threadIdx.x % 4};
   u32 which = row_sequence[row];
   if (which == NO_SEQUENCE) return;
@@ -27,16 +29,17 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
   int each = (open_unit + 1 + gridDim.x - 1) / gridDim.x;
   int begin = split * each, end = min(begin + each, open_unit + 1);
   auto partial = [&](int column) {
-    return (((long)row * kv_heads + head + column / GROUP) * gridDim.x + split) * GROUP + column % GROUP;
+    int query = first_query + column;
+    return (((long)row * KV_HEADS + head + query / GROUP) * gridDim.x + split) * GROUP + query % GROUP;
   };
   if (begin >= end) {
-    if (threadIdx.x < COLUMNS) {
+    if (threadIdx.x < columns) {
       sums[partial(threadIdx.x) * 2] = NO_SCORE;
       sums[partial(threadIdx.x) * 2 + 1] = 0.0f;
     }
     return;
   }
-  const float* head_queries = queries + ((long)row * kv_heads + head) * GROUP * HEAD_DIM;
+  const float* head_queries = queries + (((long)row * KV_HEADS + head) * GROUP + first_query) * HEAD_DIM;
   int closed_end = min(end * PAGES, closed);
   // The first group of this head's values.
   int first_group = min(head * HEAD_DIM / VALUE_GROUP, VALUE_ROW / VALUE_GROUP - SPAN);
@@ -57,6 +60,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
 #if BY_CHANNEL
         copy_rows<K_WIDTH, CHANNEL_BYTES, CHANNEL_STRIDE>(codes, from + (long)first * CHANNEL_BYTES, CHANNEL_BYTES);
         if (BITS < 16) copy_rows<1, K_FACTORS * 4, 0>(factors, from + k_factors + first * 4, 0);
+        if (OUTLIER && piece == 0)
+          copy_rows<1, FIRST_BYTES, 0>(to + FIRST_AT + i * FIRST_BYTES, from + k_factors + (BITS < 16 ? WIDTH * 4 : 0), 0);
 #elif BITS == 16
         copy_rows<PAGE_TOKENS, K_WIDTH * 2, K_WIDTH * 2 + 16>(codes, from + first * 2, WIDTH * 2);
 #else
@@ -116,7 +121,7 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
     u32* to = q_parts + unit % 2 * PAGES * PAGE_QUERIES;
     for (int i = 0; i < (unit < open_unit ? PAGES : 1); i++) {
       int position = min(unit * PAGES + i, closed) * PAGE_TOKENS + sequence.skipped;
-      put_queries(to + i * PAGE_QUERIES, head_queries, table, position, TURNS && unit < open_unit, scale * LOG2_E);
+      put_queries(to + i * PAGE_QUERIES, head_queries, columns, table, position, TURNS && unit < open_unit, scale * LOG2_E);
     }
   };
   put(begin);
@@ -178,6 +183,8 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
             for (int i = 0; i < 2 * PAGES; i++)
               put_rows(a[i / 2], i % 2, stage + i / 2 * K_BYTES, (const u32*)(stage + FACTORS_AT) + i / 2 * K_FACTORS,
                        16 * step + 8 * (i % 2) + 2 * lane.t, lane);
+            if (OUTLIER && piece == 0 && step == 0)
+              for (int i = 0; i < PAGES; i++) put_first_channel(a[i], (const u16*)(stage + FIRST_AT + i * FIRST_BYTES), lane);
 #pragma unroll
             for (int n = 0; n < STEPS; n++) {
               Sixteen b = load16(right + (long)(step * STEPS + n) * 32 * 16);
@@ -305,14 +312,14 @@ KERNEL(BOUNDS) remat(const Sequence* sequences, const u32* row_sequence, const u
     for (int piece = 0; piece < V_PIECES; piece++)
       for (int i = 0; i < 4; i++) {
         int query = 2 * lane.t + i % 2;
-        if (query < COLUMNS)
+        if (query < columns)
           weighed[partial(query) * VALUE_WIDTH + piece * V_WIDTH + channel_of(tile, lane.g, i / 2)] = values[piece][i];
       }
   }
   if (lane.warp == 0 && lane.g == 0)
     for (int i = 0; i < 2; i++) {
       int query = 2 * lane.t + i;
-      if (query >= COLUMNS) continue;
+      if (query >= columns) continue;
       float all = 0.0f;
       for (int warp = 0; warp < 8; warp++) all += most[warp * QUERIES + query];
       sums[partial(query) * 2] = running_most[i];

@@ -9,7 +9,9 @@
 //! same for each page, and a page costs the table's one row instead of 128. The open page is read as it is.
 //!
 //! Queries are the eight columns of the instructions and tokens the rows, so that few queries waste less, and keys
-//! come out of a product in the order in which the scores' product takes them. Must not know policies by name.
+//! come out of a product in the order in which the scores' product takes them. Where a head of keys has more queries, they
+//! are divided evenly among blocks, each of which brings the keys back for itself: the sums of more would not fit a
+//! thread's registers where what is weighed is wide. Must not know policies by name.
 
 use std::sync::Arc;
 
@@ -19,8 +21,10 @@ use super::rows::Parts;
 use super::{Half, PAGE_TOKENS, Step};
 use crate::{Address, Argument, Kernel, Launch, Op, Program};
 
-/// Queries a head of keys may have.
-pub const MOST_QUERIES: usize = 8;
+/// Queries that a block takes at most: the columns of a matrix instruction.
+const MOST_QUERIES: usize = 8;
+/// Memory that what a block of `join` joins may take, so that several fit a multiprocessor.
+const JOINED_BYTES: usize = 64 << 10;
 
 /// What the rows in a closed page are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +48,10 @@ pub struct Shape {
     pub bits: Bits,
     /// The layer's widths; `head_dim` is 32, 64 or 128.
     pub widths: Widths,
-    /// Query heads, at most [`MOST_QUERIES`] times `kv_heads`.
+    /// Query heads, as many for each of `kv_heads`.
     pub heads: usize,
+    /// Whether closed pages have the first channel of latents of keys in f16 too, which is then taken.
+    pub outlier: bool,
     /// Whether channels `2 i` and `2 i + 1` turn together, not `i` and `i + head_dim / 2`.
     pub interleaved: bool,
     /// The kind of halves that the result is written in.
@@ -63,9 +69,18 @@ struct Sizes {
     v_width: usize,
     pages: usize,
     heads: usize,
+    /// Queries of a head of keys that a block takes, and that a block of `join` takes.
+    taken: usize,
+    joined: usize,
     stages: usize,
     stage_bytes: usize,
     factors_at: usize,
+    first_at: usize,
+}
+
+/// `count` divided as evenly as can be into parts of at most `most`: the largest part.
+fn even_part(count: usize, most: usize) -> usize {
+    count.div_ceil(count.div_ceil(most))
 }
 
 /// Memory of a block that its pieces of pages may take: so that two blocks fit a multiprocessor of most targets.
@@ -128,8 +143,9 @@ impl Shape {
                     self.widths.kv_heads.is_multiple_of(*heads)
                         && heads * self.group() <= MOST_QUERIES
                 })
-                .expect("one head at least"),
+                .unwrap_or(1),
         };
+        let joined = (JOINED_BYTES / (4 * self.value_width())).clamp(1, MOST_QUERIES);
         // Groups that a head's values can touch.
         let span = match by_head && coded {
             true if head_dim.is_multiple_of(value_group) => head_dim / value_group,
@@ -153,11 +169,16 @@ impl Shape {
             _ => (k_width * (16 * bits + 16), 4 * k_width),
         };
         let factors_at = (pages * keys).max(values);
-        let factors = match coded {
-            true => (pages * key_factors).max(4 * span * PAGE_TOKENS),
+        let (key_factors, value_factors) = match coded {
+            true => (pages * key_factors, 4 * span * PAGE_TOKENS),
+            false => (0, 0),
+        };
+        let first_at = factors_at + key_factors;
+        let first = match self.outlier {
+            true => pages * 2 * PAGE_TOKENS,
             false => 0,
         };
-        let stage_bytes = factors_at + factors;
+        let stage_bytes = (first_at + first).max(factors_at + value_factors);
         Sizes {
             width,
             value_width: self.value_width(),
@@ -168,18 +189,21 @@ impl Shape {
             v_width,
             pages,
             heads,
+            taken: even_part(self.group(), MOST_QUERIES),
+            joined: even_part(self.group(), joined),
             stages: if 3 * stage_bytes <= RING_BYTES { 3 } else { 2 },
             stage_bytes,
             factors_at,
+            first_at,
         }
     }
 
     /// The program.
     ///
     /// # Panics
-    /// Where a head of keys has more queries than [`MOST_QUERIES`], or heads are of another width.
+    /// Where heads are of another width, or `outlier` is asked for of what has no latents.
     pub fn program(&self) -> Arc<Program> {
-        assert!((1..=MOST_QUERIES).contains(&self.group()), "{self:?}");
+        assert!(!self.outlier || self.form == Form::Latents, "{self:?}");
         assert!([32, 64, 128].contains(&self.widths.head_dim), "{self:?}");
         let sizes = self.sizes();
         let form = match self.form {
@@ -206,6 +230,8 @@ impl Shape {
                 ("HEADS", sizes.heads as i64),
                 ("KV_HEADS", self.widths.kv_heads as i64),
                 ("GROUP", self.group() as i64),
+                ("TAKEN", sizes.taken as i64),
+                ("JOINED", sizes.joined as i64),
                 ("WIDTH", sizes.width as i64),
                 ("VALUE_WIDTH", sizes.value_width as i64),
                 ("VALUE_ROW", sizes.value_row as i64),
@@ -216,6 +242,8 @@ impl Shape {
                 ("STAGES", sizes.stages as i64),
                 ("STAGE_BYTES", sizes.stage_bytes as i64),
                 ("FACTORS_AT", sizes.factors_at as i64),
+                ("OUTLIER", i64::from(self.outlier)),
+                ("FIRST_AT", sizes.first_at as i64),
                 ("INTERLEAVED", i64::from(self.interleaved)),
                 ("ROTATED", i64::from(self.form == Form::RotatedKeys)),
                 ("BF16", i64::from(self.half == Half::Bf16)),
@@ -253,6 +281,7 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
             hidden,
         },
         heads,
+        outlier: false,
         interleaved: false,
         half: Half::F16,
     };
@@ -268,12 +297,23 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
         shape(Form::Latents, Bits::Four, 8, 128, 4096, 32),
         shape(Form::Inputs, Bits::Four, 32, 64, 2048, 32),
         shape(Form::Inputs, Bits::Half, 8, 128, 1024, 16),
+        // More queries for a head of keys than a block takes: in even parts, and not.
+        shape(Form::Keys, Bits::Four, 2, 128, 2048, 32),
+        shape(Form::Latents, Bits::Four, 2, 64, 896, 22),
+        shape(Form::Inputs, Bits::Half, 2, 64, 2048, 32),
     ]);
     shapes.push(Shape {
         interleaved: true,
         half: Half::Bf16,
         ..shape(Form::Latents, Bits::Two, 8, 64, 2048, 32)
     });
+    // One page at a time, and two.
+    shapes.extend([(2, 64, 896, 14), (8, 128, 4096, 32)].map(
+        |(kv_heads, head_dim, hidden, heads)| Shape {
+            outlier: true,
+            ..shape(Form::Latents, Bits::Two, kv_heads, head_dim, hidden, heads)
+        },
+    ));
     shapes.iter().map(Shape::program).collect()
 }
 
@@ -299,6 +339,7 @@ pub fn accumulator_layer(hidden: usize) -> ClosedLayer {
             width: hidden,
             axis: super::codes::Axis::Token,
         },
+        first_channel: None,
         values: None,
     }
 }
@@ -424,7 +465,8 @@ impl Remat {
             partials.weighed.into(),
             partials.sums.into(),
         ];
-        let blocks = self.shape.widths.kv_heads / self.shape.sizes().heads;
+        let Sizes { heads, taken, .. } = self.shape.sizes();
+        let blocks = self.shape.widths.kv_heads / heads * self.shape.group().div_ceil(taken);
         let grid = [partials.splits, blocks, step.rows];
         self.launch("remat", grid, self.shape.shared_bytes(), arguments)
     }
@@ -450,8 +492,10 @@ impl Remat {
             out.high.into(),
             out.low.into(),
         ];
-        let shared = 4 * self.shape.group() * self.shape.value_width();
-        let grid = [self.shape.widths.kv_heads, step.rows, 1];
+        let joined = self.shape.sizes().joined;
+        let shared = 4 * joined * self.shape.value_width();
+        let blocks = self.shape.widths.kv_heads * self.shape.group().div_ceil(joined);
+        let grid = [blocks, step.rows, 1];
         self.launch("join", grid, shared, arguments)
     }
 }

@@ -14,19 +14,20 @@ KERNEL(256) arrange(const u16* matrix, u8* out, int width) {
   store16(out + (long)i * 16, {words[0], words[1], words[2], words[3]});
 }
 
-// Joins the splits of a (head of keys, row), brings values back by f16 `mix` `[kv][VALUE_WIDTH]` where there is one, adds
-// their bias, and writes halves `[row][heads * HEAD_DIM]`.
+// Joins the splits of a row's JOINED queries of a head of keys (of the last block perhaps fewer), brings values back by f16
+// `mix` `[kv][VALUE_WIDTH]` where there is one, adds their bias, and writes halves `[row][heads * HEAD_DIM]`.
 KERNEL(256) join(const u32* row_sequence, const float* weighed, const float* sums, int splits, const u16* mix,
                  const float* value_bias, u16* high, u16* low) {
   DYNAMIC_SHARED(shared);
   float* joined = (float*)shared;
-  int head = blockIdx.x, row = blockIdx.y, kv_heads = gridDim.x;
-  long first = ((long)row * kv_heads + head) * splits * GROUP;
+  int head = blockIdx.x / JOIN_BLOCKS, row = blockIdx.y;
+  int first_query = blockIdx.x % JOIN_BLOCKS * JOINED, queries = min(JOINED, GROUP - first_query);
+  long first = ((long)row * KV_HEADS + head) * splits * GROUP + first_query;
   bool fills = row_sequence[row] == NO_SEQUENCE;
-  for (int i = threadIdx.x; i < GROUP * VALUE_WIDTH; i += 256) {
+  for (int i = threadIdx.x; i < JOINED * VALUE_WIDTH; i += 256) {
     int query = i / VALUE_WIDTH, channel = i % VALUE_WIDTH;
     float most = NO_SCORE, sum = 0.0f, x = 0.0f;
-    if (!fills) {
+    if (!fills && query < queries) {
       for (int split = 0; split < splits; split++) most = fmaxf(most, sums[(first + split * GROUP + query) * 2]);
       for (int split = 0; split < splits; split++) {
         long at = first + split * GROUP + query;
@@ -42,12 +43,12 @@ KERNEL(256) join(const u32* row_sequence, const float* weighed, const float* sum
   }
   __syncthreads();
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  long out = ((long)row * kv_heads + head) * GROUP * HEAD_DIM;
+  long out = (((long)row * KV_HEADS + head) * GROUP + first_query) * HEAD_DIM;
   for (int channel = warp; channel < HEAD_DIM; channel += 8) {
     int in_kv = head * HEAD_DIM + channel;
     float bias = value_bias && !fills ? value_bias[in_kv] : 0.0f;
-    float results[GROUP];
-    for (int query = 0; query < GROUP; query++) results[query] = 0.0f;
+    float results[JOINED];
+    for (int query = 0; query < JOINED; query++) results[query] = 0.0f;
     if (mix) {
       const u16* column = mix + (long)in_kv * VALUE_WIDTH;
       // One row of a head is all that a warp reads at once: so many pieces under way are what hides their delay.
@@ -56,7 +57,7 @@ KERNEL(256) join(const u32* row_sequence, const float* weighed, const float* sum
         Sixteen eight = load16(column + i);
         u32 pairs[4] = {eight.x, eight.y, eight.z, eight.w};
 #pragma unroll
-        for (int query = 0; query < GROUP; query++)
+        for (int query = 0; query < JOINED; query++)
           for (int at = 0; at < 4; at++) {
             const float* two = joined + query * VALUE_WIDTH + i + 2 * at;
             results[query] += low_f16(pairs[at]) * two[0] + high_f16(pairs[at]) * two[1];
@@ -64,9 +65,9 @@ KERNEL(256) join(const u32* row_sequence, const float* weighed, const float* sum
       }
     }
 #pragma unroll
-    for (int query = 0; query < GROUP; query++) {
+    for (int query = 0; query < JOINED; query++) {
       float x = mix ? warp_sum(results[query]) : joined[query * VALUE_WIDTH + channel];
-      if (lane == 0) put_parts(x + bias, high, low, out + query * HEAD_DIM + channel);
+      if (lane == 0 && query < queries) put_parts(x + bias, high, low, out + query * HEAD_DIM + channel);
     }
   }
 }

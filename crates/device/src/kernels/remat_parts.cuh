@@ -17,7 +17,11 @@
 // another, and what is weighed is unpacked once for all.
 #define ALL_K_PIECES (HEADS * K_PIECES)
 #define PIECES (ALL_K_PIECES + PAGES * V_PIECES)
-#define COLUMNS (HEADS * GROUP)
+#define COLUMNS (HEADS * TAKEN)
+// Blocks among which the queries of a head of keys are divided, TAKEN for each and for the last one perhaps fewer; and
+// those of `join`, JOINED for each.
+#define QUERY_BLOCKS ((GROUP + TAKEN - 1) / TAKEN)
+#define JOIN_BLOCKS ((GROUP + JOINED - 1) / JOINED)
 // Bytes from row to row in shared memory, 16 more than a row where 16 divides it: so lanes meet different banks.
 #define CHANNEL_BYTES (16 * BITS)
 #define CHANNEL_STRIDE (CHANNEL_BYTES + 16)
@@ -51,6 +55,8 @@
 #define P_BYTES (PAGES * QUERIES * P_STRIDE * 2)
 #define MOST_BYTES (8 * QUERIES * 4)
 #define LINES_BYTES (FORM == KEYS ? HEAD_DIM * 8 : 0)
+// The first channel of a page's latents of keys in f16.
+#define FIRST_BYTES (PAGE_TOKENS * 2)
 
 // Copies ROWS rows of BYTES; a row's bytes and all addresses are multiples of 16.
 template <int ROWS, int BYTES, int STRIDE>
@@ -91,14 +97,14 @@ DEVICE Angle angle_at(const float* table, int position, int pair) {
   return {at[0], at[1]};
 }
 
-// The queries of a block's heads, turned back by `position` where keys will be turned by their place in a page only.
-DEVICE void put_queries(u32* to, const float* queries, const float* table, int position, bool turn, float scale) {
+// The queries of a block's heads, `count` of them, turned back by `position` where keys will be turned by their place in a page only.
+DEVICE void put_queries(u32* to, const float* queries, int count, const float* table, int position, bool turn, float scale) {
 #pragma unroll
   for (int first = 0; first < QUERIES * HALF_DIM; first += 256) {
     int i = first + threadIdx.x, query = i / HALF_DIM, pair = i % HALF_DIM;
     if (query >= QUERIES) return;
     float x = 0.0f, y = 0.0f;
-    if (query < COLUMNS) {
+    if (query < count) {
       x = queries[query * HEAD_DIM + first_of(pair)] * scale;
       y = queries[query * HEAD_DIM + second_of(pair)] * scale;
     }
@@ -151,6 +157,14 @@ DEVICE void put_rows(u32 (&a)[4], int half, const u8* codes, const u32* factors,
     a[2 * half + token] = values_of(pair, scales_of(both, both), leasts_of(both, both));
   }
 #endif
+}
+
+// What a page's first channel was, in the place of what its codes say, for the operand that has it: in lanes of the first
+// two channels.
+DEVICE void put_first_channel(u32 (&a)[4], const u16* first, Lane lane) {
+  if (lane.t != 0) return;
+  for (int token = 0; token < 2; token++)
+    a[token] = (a[token] & 0xffff0000u) | first[place_of(lane.warp, lane.g, token)];
 }
 
 // Adds what two channels of a tile are of 16 tokens, weighed.

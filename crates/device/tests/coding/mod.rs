@@ -118,3 +118,14 @@ pub fn encode_page(rows: &[f32], coding: Coding) -> (Vec<u8>, Vec<f32>) {
     }
     (codes, back)
 }
+
+/// The first channel of a page's rows as the kernels keep it besides the codes; and `back` with it.
+pub fn first_channel(rows: &[f32], coding: Coding, back: &mut [f32]) -> Vec<u8> {
+    let width = rows.len() / PAGE_TOKENS;
+    let first: Vec<f32> = rows.iter().step_by(width).copied().collect();
+    let (bytes, first) = encode_page(&first, coding);
+    for (to, x) in back.iter_mut().step_by(width).zip(first) {
+        *to = x;
+    }
+    bytes
+}

@@ -9,11 +9,9 @@ mod ops;
 use std::sync::Arc;
 
 use footnote_device::kernels::coded_pages::{Kept, Widths};
-use footnote_device::kernels::codes::{Bits, Codes};
+use footnote_device::kernels::codes::Codes;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Packed, Products};
-use footnote_device::kernels::remat::{
-    self, Form, LayerPlace, MOST_QUERIES, Remat, Shape, accumulator_layer,
-};
+use footnote_device::kernels::remat::{self, Form, LayerPlace, Remat, Shape, accumulator_layer};
 use footnote_device::kernels::{Half, PAGE_TOKENS};
 use footnote_device::{Address, Buffer, Device, Op, Page, Plan, bytes_of};
 use half::f16;
@@ -23,7 +21,7 @@ use crate::EngineError;
 use crate::basis::{JointBasis, LayerBasis};
 use crate::cache::{CachePolicy, Keep};
 use crate::config::{ModelConfig, RopeLayout};
-use crate::kernels::{Bits as HostBits, Mix, multiply};
+use crate::kernels::{Bits, Mix, multiply};
 
 pub(super) use ops::{BodyLists, RowLists, Walk, own_page};
 
@@ -52,6 +50,8 @@ pub(super) struct CodedLayer {
     pub(super) rotated: bool,
     pub(super) place: LayerPlace,
     pub(super) rows: Codes,
+    /// Of latents of keys, once more in f16.
+    pub(super) first_channel: Option<Codes>,
     pub(super) values: Option<Codes>,
     pub(super) shape: Shape,
     pub(super) remat: Remat,
@@ -197,27 +197,20 @@ pub(super) fn full_layer_bytes(config: &ModelConfig) -> usize {
     2 * config.kv_width() * PAGE_TOKENS * size_of::<f16>()
 }
 
-fn bits(bits: HostBits) -> Bits {
-    match bits {
-        HostBits::Two => Bits::Two,
-        HostBits::Three => Bits::Three,
-        HostBits::Four => Bits::Four,
-        HostBits::Eight => Bits::Eight,
-        HostBits::Half => Bits::Half,
-    }
-}
-
-pub(super) fn kept(keep: Keep) -> (Kept, bool) {
+/// What a policy keeps of a layer, and whether that starts the accumulator.
+pub(super) fn kept(policy: CachePolicy, keep: Keep) -> (Kept, bool) {
     match keep {
-        Keep::Pair { bits: of, latent } => {
-            let bits = bits(of);
-            (Kept::Pair { bits, latent }, false)
+        Keep::Pair { bits, latent } => {
+            let outlier = latent && matches!(policy, CachePolicy::XQuant { outlier: true, .. });
+            let pair = Kept::Pair {
+                bits,
+                latent,
+                outlier,
+            };
+            (pair, false)
         }
-        Keep::Input { bits: of, base } => (Kept::Input { bits: bits(of) }, base),
-        Keep::Delta { bits: of, joint } => {
-            let bits = bits(of);
-            (Kept::Delta { bits, joint }, false)
-        }
+        Keep::Input { bits, base } => (Kept::Input { bits }, base),
+        Keep::Delta { bits, joint } => (Kept::Delta { bits, joint }, false),
     }
 }
 
@@ -230,14 +223,6 @@ impl CodedPolicy {
         bases: &dyn Fn(usize) -> LayerBasesOwned,
     ) -> Result<CodedPolicy, EngineError> {
         let config = &model.config;
-        if config.heads / config.kv_heads > MOST_QUERIES {
-            return Err(EngineError::Request(format!(
-                "{} query heads share a KV head of this model, and {policy} on {} takes {MOST_QUERIES}; use `full`, or \
-                 `--device cpu`",
-                config.heads / config.kv_heads,
-                model.device.name()
-            )));
-        }
         if ![32, 64, 128].contains(&config.head_dim) {
             return Err(EngineError::Request(format!(
                 "heads of {} values have no kernels for {policy} on {}; use `full`, or `--device cpu`",
@@ -258,7 +243,7 @@ impl CodedPolicy {
             accumulator_bytes: 0,
         };
         for (index, keep) in keeps.iter().enumerate() {
-            let (kept, base) = kept(*keep);
+            let (kept, base) = kept(policy, *keep);
             let (closed, open) = (kept.closed(&widths), kept.open(&widths));
             let place = LayerPlace {
                 closed_offset: made.closed_bytes,
@@ -269,7 +254,9 @@ impl CodedPolicy {
             made.closed_bytes += closed.bytes();
             made.open_bytes += open.bytes;
             let (form, bits) = match kept {
-                Kept::Pair { bits, latent: true } => (Form::Latents, bits),
+                Kept::Pair {
+                    bits, latent: true, ..
+                } => (Form::Latents, bits),
                 Kept::Pair { bits, .. } if rotated => (Form::RotatedKeys, bits),
                 Kept::Pair { bits, .. } => (Form::Keys, bits),
                 Kept::Input { bits } => (Form::Inputs, bits),
@@ -283,6 +270,7 @@ impl CodedPolicy {
                 bits,
                 widths,
                 heads: config.heads,
+                outlier: matches!(kept, Kept::Pair { outlier: true, .. }),
                 interleaved: config.rope_layout == RopeLayout::Interleaved,
                 half: model.half,
             };
@@ -465,6 +453,10 @@ impl DeviceModel {
         };
         Ok(CodedLayer {
             rows: Codes::new(place.closed.rows),
+            first_channel: place
+                .closed
+                .first_channel
+                .map(|coding| Codes::first_of(coding, kv)),
             values: place.closed.values.map(Codes::new),
             kept,
             base,

@@ -65,7 +65,7 @@ pub fn cache_bytes(config: &ModelConfig, policy: CachePolicy, tokens: usize) -> 
     let widths = widths(config);
     let closed = keeps(policy, &shape)
         .into_iter()
-        .map(|keep| kept(keep).0.closed(&widths).bytes());
+        .map(|keep| kept(policy, keep).0.closed(&widths).bytes());
     closed.sum::<usize>() as f64 * tokens as f64 / PAGE_TOKENS as f64
 }
 
@@ -87,7 +87,7 @@ pub fn decode_floor(
         rebuilding: 0.0,
     };
     for keep in keeps(policy, &shape_of(config)) {
-        let (bytes, operations) = rebuilding(config, kept(keep).0);
+        let (bytes, operations) = rebuilding(config, kept(policy, keep).0);
         floor.weights += bytes;
         floor.rebuilding += operations * tokens;
     }

@@ -54,8 +54,14 @@ pub(super) struct LayOut<'a> {
 /// Bytes of the lists of a pass.
 pub(super) fn list_bytes(context: usize, sequences: usize, rows: usize) -> usize {
     let pages = context.div_ceil(PAGE_TOKENS) + 1;
-    // Closed pages, accumulators, where they are rebuilt and their positions; rows' open pages; tiles; pairs.
-    8 * (6 * sequences * pages + 2 * rows + 16 * sequences + 64)
+    // Of rows up to two lists of twice the pages; of a prompt closed pages twice, accumulators, where they are rebuilt and
+    // their positions; rows' open pages; tiles; pairs.
+    8 * (9 * sequences * pages + 2 * rows + 16 * sequences + 64)
+}
+
+/// Whether a step's rows go on in the next group.
+fn crosses(step: &DeviceStep<'_>) -> bool {
+    step.cache.len() % PAGE_TOKENS + step.tokens.len() > PAGE_TOKENS
 }
 
 impl<'a> LayOut<'a> {
@@ -80,17 +86,19 @@ impl<'a> LayOut<'a> {
         let coded = steps[0].cache.layout().coded.is_some();
         match (steps[0].origin, coded) {
             (_, false) => self.full(steps, first_row),
-            (Origin::Written, true) => {
+            // Tokens that are written together, as grammars have it, may go on in the next group; seldom, and then as a
+            // prompt does.
+            (Origin::Written, true) if steps.iter().all(|step| !crosses(step)) => {
                 let rows: Vec<usize> = steps.iter().map(|step| step.tokens.len()).collect();
                 self.rows(steps, &rows, first_row);
             }
-            (Origin::Prompt, true) => {
+            (origin, true) => {
                 let mut row = first_row;
                 for step in steps {
                     let count = step.tokens.len();
                     let within = step.cache.len() % PAGE_TOKENS;
                     let head = match within {
-                        0 => 0,
+                        0 if origin == Origin::Prompt => 0,
                         _ => count.min(PAGE_TOKENS - within),
                     };
                     if head > 0 {

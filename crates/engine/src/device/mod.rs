@@ -381,15 +381,6 @@ impl DeviceModel {
     /// # Errors
     /// Where the device has no kernels for it.
     pub(crate) fn layout_of(&self, plan: &HostPlan) -> Result<Arc<PageLayout>, EngineError> {
-        let refused = |what: &str| {
-            Err(EngineError::Request(format!(
-                "{what} is not there on {}; use `--device cpu`",
-                self.device.name()
-            )))
-        };
-        if plan.outlier {
-            return refused("an outlier channel in f16");
-        }
         self.layout_with(plan.policy(), plan.window, &plan.layers, &|index| {
             LayerBasesOwned::of(&LayerBases {
                 pair: plan.bases.as_ref().map(|bases| &bases.layers[index]),
@@ -489,13 +480,14 @@ impl Work {
         Ok(Work {
             tokens: floats(rows)?,
             row_sequence: floats(rows)?,
-            // A sequence of codes is read by up to four: as it is, by its accumulators, and a prompt's two parts.
-            sequences: Buffer::new(device, 4 * sequences * Sequence::BYTES)?,
+            // A sequence of codes is read by up to five: rows before a group's end as it is and by its accumulators, those
+            // behind it in two parts, and by what is rebuilt.
+            sequences: Buffer::new(device, 5 * sequences * Sequence::BYTES)?,
             lists: Buffer::new(device, lists::list_bytes(options.context, sequences, rows))?,
-            // Of codes there are tables of accumulators and of a prompt's own groups besides.
+            // Of codes there are tables of accumulators, of a prompt's own groups and of rebuilt pages besides.
             page_table: Buffer::new(
                 device,
-                8 * 3 * sequences * (options.context.div_ceil(PAGE_TOKENS) + 1),
+                8 * 4 * sequences * (options.context.div_ceil(PAGE_TOKENS) + 1),
             )?,
             stream: floats(rows * config.hidden)?,
             normed: TwoHalves::new(device, rows * config.hidden)?,

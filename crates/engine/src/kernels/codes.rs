@@ -3,55 +3,18 @@
 //! The quantiser is the asymmetric uniform one of KIVI and XQuant (arXiv:2508.10395, section 4):
 //! `x ≈ least + scale · code`, both factors f16, rounded outwards so that every finite value lies
 //! within half a step of its code. A group's codes lie in planes, so that unpacking is vectors of
-//! shifts and nothing is wasted: 3 bits are a plane of 2 and one of 1. Must not know what the rows
-//! are of.
+//! shifts and nothing is wasted: 3 bits are a plane of 2 and one of 1. How many bits there can be is
+//! `footnote-device`'s to say, whose kernels make the same codes. Must not know what the rows are of.
 
+pub use footnote_device::kernels::codes::Bits;
 use half::f16;
 
 use super::isa::Isa;
 use super::lanes::{Kernel, Lanes, dispatch};
 
-/// Bits of a code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Bits {
-    /// Four values.
-    Two,
-    /// Eight values.
-    Three,
-    /// Sixteen values.
-    Four,
-    /// 256 values.
-    Eight,
-    /// The values themselves in f16, without factors: what a policy does with quantisation off.
-    Half,
-}
-
-impl Bits {
-    /// How many bits one code takes.
-    pub fn count(self) -> usize {
-        match self {
-            Bits::Two => 2,
-            Bits::Three => 3,
-            Bits::Four => 4,
-            Bits::Eight => 8,
-            Bits::Half => 16,
-        }
-    }
-
-    /// Largest code.
-    fn top(self) -> f32 {
-        match self {
-            Bits::Two => 3.0,
-            Bits::Three => 7.0,
-            Bits::Four => 15.0,
-            Bits::Eight => 255.0,
-            Bits::Half => 0.0,
-        }
-    }
-
-    fn has_factors(self) -> bool {
-        self != Bits::Half
-    }
+/// Largest code.
+fn top(bits: Bits) -> f32 {
+    ((1_u32 << bits.count()) - 1) as f32
 }
 
 /// Values of a group are a multiple of this, so that planes are whole bytes.
@@ -240,11 +203,11 @@ impl Kernel for Encode<'_> {
             }
             factors[1] = at_most(least);
             let least = factors[1].to_f32();
-            factors[0] = at_least((most - least) / bits.top());
+            factors[0] = at_least((most - least) / top(bits));
             let scale = factors[0].to_f32();
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
             let code = |value: f32| {
-                let code = ((tame(value) - least) * inverse + 0.5).clamp(0.0, bits.top());
+                let code = ((tame(value) - least) * inverse + 0.5).clamp(0.0, top(bits));
                 // Truncation of what was moved up by half is rounding.
                 code as u8
             };
@@ -323,13 +286,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Bits; 5] = [Bits::Two, Bits::Three, Bits::Four, Bits::Eight, Bits::Half];
-
     proptest! {
         /// Half a step each way, whatever the values, groups and counts of rows.
         #[test]
         fn every_value_comes_back_within_half_a_step(
-            bits in prop::sample::select(ALL.to_vec()),
+            bits in prop::sample::select(Bits::ALL.to_vec()),
             group in prop::sample::select(vec![16_usize, 48, 64, 80, 96, 128]),
             groups in 1_usize..4,
             rows in 0_usize..4,
@@ -356,7 +317,7 @@ mod tests {
                 let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 // The factors' own rounding widens a step.
                 let ulp = least.abs().max(most.abs()) / 1024.0 + 1e-7;
-                let step = if bits == Bits::Half { 0.0 } else { (most - least + ulp) / bits.top() };
+                let step = if bits == Bits::Half { 0.0 } else { (most - least + ulp) / top(bits) };
                 let bound = step * 0.5005 + ulp / 2.0 * f32::from(u8::from(bits == Bits::Half)) + step / 512.0 + 1e-6 * centre.abs() + 1e-7;
                 for (value, back) in values.iter().zip(back) {
                     prop_assert!((value - back).abs() <= bound, "{value} came back as {back}, bound {bound}");
@@ -368,7 +329,7 @@ mod tests {
     #[test]
     fn part_of_the_rows_decodes_as_the_whole() {
         let values: Vec<f32> = (0..5 * 96).map(|i| ((i * 31) % 97) as f32 - 40.0).collect();
-        for bits in ALL {
+        for bits in Bits::ALL {
             let packed = CodeRows::encode(&values, 96, 48, bits);
             let (mut whole, mut part) = (vec![0.0; 5 * 96], vec![0.0; 2 * 96]);
             packed.decode(0, &mut whole);
@@ -380,7 +341,7 @@ mod tests {
     #[test]
     fn constants_and_what_is_no_number_do_no_harm() {
         let mut values = vec![-7.25; 64];
-        for bits in ALL {
+        for bits in Bits::ALL {
             let mut back = vec![0.0; 64];
             CodeRows::encode(&values, 64, 64, bits).decode(0, &mut back);
             assert_eq!(back, values, "a constant is exact at {bits:?}");
@@ -388,7 +349,7 @@ mod tests {
         values[3] = f32::NAN;
         values[9] = f32::INFINITY;
         values[20] = -1e30;
-        for bits in ALL {
+        for bits in Bits::ALL {
             let mut back = vec![0.0; 64];
             CodeRows::encode(&values, 64, 64, bits).decode(0, &mut back);
             assert!(

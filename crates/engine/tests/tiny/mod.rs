@@ -30,6 +30,11 @@ pub fn weights(kind: &str) -> Vec<Weight> {
 
 /// Made-up weights of a family, `hidden` wide.
 pub fn weights_of(kind: &str, hidden: usize) -> Vec<Weight> {
+    weights_with(kind, hidden, HEADS)
+}
+
+/// The same with so many query heads; there are two of keys.
+pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
     let mut seed = 1_u64;
     let mut make = |name: String, shape: &[usize], size: f32, centre: f32| {
         let values = (0..shape.iter().product::<usize>())
@@ -59,7 +64,7 @@ pub fn weights_of(kind: &str, hidden: usize) -> Vec<Weight> {
             make(name("input_layernorm.weight"), &[hidden], 0.2, 1.0),
             make(
                 name("self_attn.q_proj.weight"),
-                &[HEADS * DIM, hidden],
+                &[heads * DIM, hidden],
                 0.3,
                 0.0,
             ),
@@ -67,7 +72,7 @@ pub fn weights_of(kind: &str, hidden: usize) -> Vec<Weight> {
             make(name("self_attn.v_proj.weight"), &[kv, hidden], 0.3, 0.0),
             make(
                 name("self_attn.o_proj.weight"),
-                &[hidden, HEADS * DIM],
+                &[hidden, heads * DIM],
                 0.3,
                 0.0,
             ),
@@ -77,7 +82,7 @@ pub fn weights_of(kind: &str, hidden: usize) -> Vec<Weight> {
             make(name("mlp.down_proj.weight"), &[hidden, 96], 0.3, 0.0),
         ]);
         if kind == "qwen2" {
-            for (part, width) in [("q", HEADS * DIM), ("k", kv), ("v", kv)] {
+            for (part, width) in [("q", heads * DIM), ("k", kv), ("v", kv)] {
                 all.push(make(
                     name(&format!("self_attn.{part}_proj.bias")),
                     &[width],
@@ -107,6 +112,25 @@ fn tokens() -> Vec<String> {
     tokens
 }
 
+/// The same weights with a channel in all keys that is far larger than all others, as those of real models have one.
+pub fn with_outliers(mut weights: Vec<Weight>) -> Vec<Weight> {
+    for (name, shape, values) in &mut weights {
+        if !name.contains("k_proj.weight") {
+            continue;
+        }
+        let hidden = shape[1];
+        for (at, value) in values.iter_mut().enumerate() {
+            let sign = if (at / hidden * 7 % 3 + at % hidden * 5 % 7) % 2 == 0 {
+                1.0
+            } else {
+                -1.0
+            };
+            *value = bf16::from_f32(*value + 0.12 * sign).to_f32();
+        }
+    }
+    weights
+}
+
 /// Writes a folder as hubs publish them, in BF16.
 pub fn write_folder(folder: &Path, kind: &str, weights: &[Weight]) {
     let tokens = tokens();
@@ -116,7 +140,7 @@ pub fn write_folder(folder: &Path, kind: &str, weights: &[Weight]) {
         .map(|(id, token)| (token.as_str(), id))
         .collect();
     let config = json!({
-        "model_type": kind, "hidden_size": weights[1].1[0], "num_attention_heads": HEADS,
+        "model_type": kind, "hidden_size": weights[1].1[0], "num_attention_heads": weights[3].1[0] / DIM,
         "num_key_value_heads": 2, "head_dim": DIM, "num_hidden_layers": LAYERS,
         "intermediate_size": 96, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
         "rope_theta": 10_000.0, "vocab_size": VOCAB, "tie_word_embeddings": true,

@@ -426,6 +426,10 @@ impl DeviceModel {
             _ => {
                 let to = place.closed_offset;
                 ops.push(layer.rows.encode(closing, count, Source::Rows, source, to));
+                if let Some(first) = &layer.first_channel {
+                    let to = to + place.closed.first_channel_offset();
+                    ops.push(first.encode(closing, count, Source::Rows, source, to));
+                }
             }
         }
         if let Some(values) = &layer.values {
@@ -484,6 +488,10 @@ impl DeviceModel {
         match (layer.kept, &layer.values, &lists.walk) {
             (Kept::Pair { latent: true, .. }, Some(coder), _) => {
                 ops.push(layer.rows.decode(pages, count, at, halves, Address::NONE));
+                if let Some(first) = &layer.first_channel {
+                    let at = at + place.closed.first_channel_offset();
+                    ops.push(first.decode(pages, count, at, halves, Address::NONE));
+                }
                 ops.push(bring(halves, rows, by_keys, kv, keys));
                 let at = at + place.closed.values_offset();
                 ops.push(coder.decode(pages, count, at, halves, Address::NONE));
