@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::Half;
 use super::rows::Parts;
-use crate::{
-    Address, Argument, Buffer, Device, DeviceError, Kernel, Launch, Op, Program, bytes_of,
-};
+use crate::{Address, Buffer, Device, DeviceError, Op, Program, bytes_of};
 
+/// Threads of a block.
+const THREADS: u32 = 256;
 /// Weights of one scale.
 pub const GROUP: usize = 32;
 /// Groups of a super-block.
@@ -412,24 +412,6 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
     products.chain(halves.map(weights_program)).collect()
 }
 
-fn launch(
-    program: &Arc<Program>,
-    entry: &'static str,
-    grid: [usize; 3],
-    arguments: Vec<Argument>,
-) -> Op {
-    Op::Launch(Launch {
-        kernel: Kernel {
-            program: Arc::clone(program),
-            entry,
-        },
-        grid: grid.map(|blocks| blocks as u32),
-        threads: 256,
-        shared: 0,
-        arguments,
-    })
-}
-
 impl Products {
     /// For one kind of halves.
     pub fn new(half: Half) -> Products {
@@ -498,7 +480,8 @@ impl Products {
             first.into(),
             (first + tokens).into(),
         ];
-        launch(&self.products[tiles.index()], "product", grid, arguments)
+        let program = &self.products[tiles.index()];
+        program.launch("product", grid, THREADS, arguments).into()
     }
 
     /// Rows of `matrix` by their numbers (`count` of u32), as f32 `[count][cols]`.
@@ -508,15 +491,20 @@ impl Products {
             numbers.into(),
             out.into(),
         ];
-        launch(&self.weights, "embed", [count, 1, 1], arguments)
+        let grid = [count, 1, 1];
+        self.weights
+            .launch("embed", grid, THREADS, arguments)
+            .into()
     }
 
     /// All of `matrix` as halves, `[rows][cols]`.
     pub fn unpack(&self, matrix: &Matrix, out: Address) -> Op {
         let groups = matrix.rows * (matrix.cols / GROUP);
         let arguments = vec![matrix.descriptor.address().into(), out.into()];
-        let blocks = groups.div_ceil(256);
-        launch(&self.weights, "unpack", [blocks, 1, 1], arguments)
+        let grid = [groups.div_ceil(THREADS as usize), 1, 1];
+        self.weights
+            .launch("unpack", grid, THREADS, arguments)
+            .into()
     }
 
     /// Adds f32 `bias` of `width` to `count` rows that lie `stride` floats apart.
@@ -529,8 +517,10 @@ impl Products {
         stride: usize,
     ) -> Op {
         let arguments = vec![bias.into(), rows.into(), width.into(), stride.into()];
-        let blocks = width.div_ceil(256);
-        launch(&self.weights, "add_bias", [blocks, count, 1], arguments)
+        let grid = [width.div_ceil(THREADS as usize), count, 1];
+        self.weights
+            .launch("add_bias", grid, THREADS, arguments)
+            .into()
     }
 }
 
