@@ -18,9 +18,9 @@ struct Job {
   int unused;
 };
 
-// Thirty-two neighbours of one row of the input, as pairs; zeros where there is no such row.
-DEVICE void input_of(const u16* rows, long at, bool valid, u32 (&pairs)[16]) {
-  for (int piece = 0; piece < 4; piece++) {
+// Sixteen neighbours of one row of the input, as pairs; zeros where there is no such row.
+DEVICE void input_of(const u16* rows, u32 at, bool valid, u32 (&pairs)[8]) {
+  for (int piece = 0; piece < 2; piece++) {
     Sixteen x = {0, 0, 0, 0};
     if (valid) x = load16(rows + at + 8 * piece);
     pairs[4 * piece] = x.x;
@@ -30,11 +30,23 @@ DEVICE void input_of(const u16* rows, long at, bool valid, u32 (&pairs)[16]) {
   }
 }
 
+// What a multiprocessor is to have room for. Weights and sums alone are so many registers of a thread; where they leave
+// enough of 128, two blocks hide each other's waiting, and else one has them all. Of the largest the compiler makes more by
+// itself: told that it may have all registers, it brings in so much early that some are spilled.
+#define HELD (16 * TILES + 4 * TILES * TOKEN_TILES)
+#if HELD <= 48
+#define BOUNDS 256, 2
+#elif HELD <= 80
+#define BOUNDS 256, 1
+#else
+#define BOUNDS 256
+#endif
+
 // out[token][row] = sum over k of (high + low)[token][k] * weight[row][k]. A block takes TILES * 8 rows and
 // TOKEN_TILES * 16 tokens, its warps share the depth. Each lane takes 32 neighbours of k at a time, of its row and of its
 // tokens alike: the order in which the matrix instruction adds does not matter as long as both sides agree. A token's sums
 // go in one order whatever the number of tiles: by chunks, in each the high halves and then the low ones, then by warps.
-KERNEL(256) product(const Job* jobs, int count, const u16* high, const u16* low, int first, int tokens) {
+KERNEL(BOUNDS) product(const Job* jobs, int count, const u16* high, const u16* low, int first, int tokens) {
   __shared__ float sums[WARPS][TILES][ROWS * TOKENS];
   int first_tile = blockIdx.y * TILES, index = 0;
   while (index + 1 < count && first_tile >= jobs[index + 1].first) index++;
@@ -64,21 +76,25 @@ KERNEL(256) product(const Job* jobs, int count, const u16* high, const u16* low,
     for (int tokens_of = 0; tokens_of < TOKEN_TILES; tokens_of++) {
       int token = first_token + tokens_of * TOKENS;
       if (token >= tokens) break;
-      long at = (long)(token + g) * m.cols + (long)group * GROUP;
+      // Rows of a pass are few enough for 32 bits.
+      u32 at = (u32)(token + g) * m.cols + group * GROUP;
       bool upper = inside && token + g < tokens, lower = inside && token + g + 8 < tokens;
 #pragma unroll
       for (int part = 0; part < 2; part++) {
         const u16* rows = part == 0 ? high : low;
-        u32 x[16], y[16];
-        input_of(rows, at, upper, x);
-        input_of(rows, at + 8l * m.cols, lower, y);
 #pragma unroll
-        for (int step = 0; step < 8; step++) {
-          u32 a[4] = {x[2 * step], y[2 * step], x[2 * step + 1], y[2 * step + 1]};
+        for (int piece = 0; piece < 2; piece++) {
+          u32 x[8], y[8];
+          input_of(rows, at + 16 * piece, upper, x);
+          input_of(rows, at + 8 * m.cols + 16 * piece, lower, y);
 #pragma unroll
-          for (int tile = 0; tile < TILES; tile++) {
-            u32 b[2] = {w[tile][2 * step], w[tile][2 * step + 1]};
-            multiply_add(c[tokens_of][tile], a, b);
+          for (int step = 0; step < 4; step++) {
+            u32 a[4] = {x[2 * step], y[2 * step], x[2 * step + 1], y[2 * step + 1]};
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++) {
+              u32 b[2] = {w[tile][8 * piece + 2 * step], w[tile][8 * piece + 2 * step + 1]};
+              multiply_add(c[tokens_of][tile], a, b);
+            }
           }
         }
       }
