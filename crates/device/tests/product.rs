@@ -1,4 +1,4 @@
-//! Products with packed weights on the emulator beside sums in f64 over what the codes mean.
+//! Products with packed weights on a device (see `common`) beside sums in f64 over what the codes mean.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Norms and gates on the emulator beside their definitions in f64.
+//! Norms and gates on a device (see `common`) beside their definitions in f64.
 
 mod common;
 
