@@ -80,6 +80,7 @@ impl Cuda {
         tracing::info!(
             device = gpu.name,
             capability = gpu.capability,
+            multiprocessors = gpu.multiprocessors,
             driver = format!("{}.{}", version.0, version.1),
             nvrtc = format!("{}.{}", compiler.version().0, compiler.version().1),
             "opened a GPU"
@@ -213,6 +214,10 @@ impl Device for Cuda {
         let (free, total) =
             result::mem_get_info().map_err(self.gpu.failed("asking for free memory"))?;
         Ok(MemoryInfo { free, total })
+    }
+
+    fn multiprocessors(&self) -> usize {
+        self.gpu.multiprocessors
     }
 
     fn allocate(&self, bytes: usize) -> Result<Address, DeviceError> {

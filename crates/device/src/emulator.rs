@@ -26,9 +26,13 @@ const GUARD_BYTE: u8 = 0xa5;
 /// Fresh memory: NaN as f32, f16 and bf16 alike.
 const FRESH_BYTE: u8 = 0xff;
 
+/// Multiprocessors that it says it has: few, so that small shapes are divided as large ones are on a GPU.
+const MULTIPROCESSORS: usize = 4;
+
 /// The interpreter of plans.
 pub struct Emulator {
     memory: usize,
+    multiprocessors: usize,
     state: Mutex<State>,
     turned: AtomicBool,
 }
@@ -47,8 +51,17 @@ impl Emulator {
     pub fn new(memory: usize) -> Emulator {
         Emulator {
             memory,
+            multiprocessors: MULTIPROCESSORS,
             state: Mutex::default(),
             turned: AtomicBool::new(false),
+        }
+    }
+
+    /// It as a device of so many multiprocessors, for which callers divide their work.
+    pub fn with_multiprocessors(self, multiprocessors: usize) -> Emulator {
+        Emulator {
+            multiprocessors,
+            ..self
         }
     }
 
@@ -299,6 +312,10 @@ impl Device for Emulator {
             free: self.memory - self.lock().taken,
             total: self.memory,
         })
+    }
+
+    fn multiprocessors(&self) -> usize {
+        self.multiprocessors
     }
 
     fn allocate(&self, bytes: usize) -> Result<Address, DeviceError> {

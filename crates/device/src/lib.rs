@@ -40,6 +40,10 @@ pub trait Device: Send + Sync {
     /// Where the device does not answer.
     fn memory(&self) -> Result<MemoryInfo, DeviceError>;
 
+    /// How many multiprocessors it has: parts that each run blocks of their own. What is divided finer or coarser than this
+    /// leaves some of them idle.
+    fn multiprocessors(&self) -> usize;
+
     /// Takes `bytes` of memory, aligned to 256, with whatever was in it. [`Buffer::new`] gives it back by itself.
     ///
     /// # Errors

@@ -34,6 +34,30 @@ impl Program {
         title
     }
 
+    /// A launch of one of its kernels, without shared memory besides what the kernel declares.
+    ///
+    /// # Panics
+    /// Where the grid is larger than launches can be.
+    pub fn launch(
+        self: &Arc<Program>,
+        entry: &'static str,
+        grid: [usize; 3],
+        threads: u32,
+        arguments: Vec<Argument>,
+    ) -> Launch {
+        let blocks = |blocks| u32::try_from(blocks).expect("a grid fits 32 bits");
+        Launch {
+            kernel: Kernel {
+                program: Arc::clone(self),
+                entry,
+            },
+            grid: grid.map(blocks),
+            threads,
+            shared: 0,
+            arguments,
+        }
+    }
+
     /// A number that differs where source or constants do.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -101,6 +125,16 @@ pub struct Launch {
     pub shared: u32,
     /// Its arguments, in order.
     pub arguments: Vec<Argument>,
+}
+
+impl Launch {
+    /// It with `bytes` of shared memory.
+    pub fn with_shared(self, bytes: usize) -> Launch {
+        Launch {
+            shared: bytes as u32,
+            ..self
+        }
+    }
 }
 
 /// The type of a product's elements.
@@ -176,6 +210,12 @@ pub enum Op {
         /// How many bytes.
         bytes: usize,
     },
+}
+
+impl From<Launch> for Op {
+    fn from(launch: Launch) -> Op {
+        Op::Launch(launch)
+    }
 }
 
 /// What is to be done, in order.

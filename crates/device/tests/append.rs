@@ -1,4 +1,4 @@
-//! New rows on the emulator beside norm and rotation in f64, and where they go in pages.
+//! New rows on a device (see `common`) beside norm and rotation in f64, and where they go in pages.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Attention of newest rows on the emulator beside a softmax in f64.
+//! Attention of newest rows on a device (see `common`) beside a softmax in f64.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The likeliest tokens on the emulator beside the choice of a processor.
+//! The likeliest tokens on a device (see `common`) beside the choice of a processor.
 
 mod common;
 

@@ -1,10 +1,13 @@
-//! Products with packed weights on the emulator beside sums in f64 over what the codes mean.
+//! Products with packed weights on a device (see `common`) beside sums in f64 over what the codes mean.
 
 mod common;
 
 use common::{Bench, close, numbers};
 use footnote_device::kernels::Half;
-use footnote_device::kernels::product::{CodeGroup, Coding, Job, Packed, Products, Scales};
+use footnote_device::kernels::product::{
+    CodeGroup, Coding, Job, Matrix, Packed, Products, Scales, Tiles,
+};
+use footnote_device::kernels::rows::Rows;
 use footnote_device::{Address, Op};
 use half::{bf16, f16};
 
@@ -117,12 +120,23 @@ fn multiplied(weights: &[f64], rows: usize, cols: usize, input: &[f32]) -> Vec<f
         .collect()
 }
 
+/// A product of one matrix, into rows of its own width.
+fn job(matrix: &Matrix, out: Address) -> Job<'_> {
+    Job {
+        matrix,
+        bias: Address::NONE,
+        out,
+        stride: matrix.rows(),
+        add: false,
+    }
+}
+
 #[test]
 fn products_of_every_coding_are_sums_of_what_the_codes_mean() {
     let products = Products::new(Half::F16);
-    let split = footnote_device::kernels::rows::Rows::new(Half::F16);
+    let split = Rows::new(Half::F16);
     for (seed, coding) in CODINGS.into_iter().enumerate() {
-        for (rows, cols, tokens) in [(24, 256, 1), (19, 768, 3), (40, 1280, 17)] {
+        for (rows, cols, tokens) in [(24, 256, 1), (19, 768, 3), (40, 1280, 17), (20, 256, 64)] {
             let bench = Bench::new();
             let (packed, meant) = coded(coding, rows, cols, seed as u64 + 1);
             let matrix = packed.upload(&bench.device).expect("memory");
@@ -130,14 +144,9 @@ fn products_of_every_coding_are_sums_of_what_the_codes_mean() {
             let from = bench.buffer(&input);
             let parts = bench.parts(tokens * cols);
             let out = bench.floats(tokens * rows);
-            let job = Job {
-                matrix: &matrix,
-                bias: Address::NONE,
-                out: out.address(),
-                stride: rows,
-                add: false,
-            };
-            let jobs = products.jobs(&bench.device, &[job]).expect("memory");
+            let jobs = products
+                .jobs(&bench.device, &[job(&matrix, out.address())])
+                .expect("memory");
             bench.run(vec![
                 split.split(from.address(), parts.addresses(), tokens * cols),
                 products.run(&jobs, parts.addresses(), 0, tokens),
@@ -165,11 +174,66 @@ fn products_of_every_coding_are_sums_of_what_the_codes_mean() {
     }
 }
 
+/// However many tokens there are and however blocks divide them, a token's results are the same to the last bit, and
+/// nothing is written for tokens that are not there.
+#[test]
+fn a_tokens_results_do_not_depend_on_the_tokens_beside_it() {
+    let products = Products::new(Half::F16);
+    let split = Rows::new(Half::F16);
+    // Some warps take two pieces of the depth, and the last tile of rows is not whole.
+    let (rows, cols, most) = (37, 1280, 100);
+    let (packed, meant) = coded(CODINGS[7], rows, cols, 11);
+    let bench = Bench::new();
+    let matrix = packed.upload(&bench.device).expect("memory");
+    let input = numbers(most * cols, 12);
+    let from = bench.buffer(&input);
+    let parts = bench.parts(most * cols);
+    bench.run(vec![split.split(
+        from.address(),
+        parts.addresses(),
+        most * cols,
+    )]);
+    let run = |tiles: Option<Tiles>, first: usize, tokens: usize| -> Vec<f32> {
+        let out = bench.buffer(&vec![f32::NAN; most * rows]);
+        let jobs = products
+            .jobs(&bench.device, &[job(&matrix, out.address())])
+            .expect("memory");
+        let parts = parts.addresses();
+        bench.run_once(vec![match tiles {
+            Some(tiles) => products.run_as(tiles, &jobs, parts, first, tokens),
+            None => products.run(&jobs, parts, first, tokens),
+        }]);
+        bench.read(&out, most * rows)
+    };
+    let one = Tiles { rows: 1, tokens: 1 };
+    let all = run(Some(one), 0, most);
+    let wanted = multiplied(&meant, rows, cols, &input);
+    let largest = meant.iter().fold(0.0_f64, |most, w| most.max(w.abs()));
+    let bound = largest * (cols as f64).sqrt() * 4e-4;
+    close(&all, &wanted, bound, "all tokens");
+    let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
+    let check = |tiles: Option<Tiles>, first: usize, tokens: usize| {
+        let got = run(tiles, first, tokens);
+        let (from, to) = (first * rows, (first + tokens) * rows);
+        let name = format!("tokens {first}..{} by {tiles:?}", first + tokens);
+        assert_eq!(bits(&got[from..to]), bits(&all[from..to]), "{name}");
+        let others = got[..from].iter().chain(&got[to..]);
+        assert!(others.copied().all(f32::is_nan), "{name} wrote others");
+    };
+    for tiles in Tiles::all() {
+        check(Some(tiles), 0, most);
+        check(Some(tiles), 5, 16 * tiles.tokens + 1);
+    }
+    for tokens in [1, 4, 17, 31, 32, 33, 48, 64, 65] {
+        check(None, 3, tokens);
+    }
+}
+
 /// Three matrices of different codings with one input, one of them with a bias and one added to what is there.
 #[test]
 fn several_products_share_a_launch() {
     let products = Products::new(Half::F16);
-    let split = footnote_device::kernels::rows::Rows::new(Half::F16);
+    let split = Rows::new(Half::F16);
     let (cols, tokens) = (256, 2);
     let bench = Bench::new();
     let rows = [9, 16, 8200];
@@ -246,7 +310,7 @@ fn several_products_share_a_launch() {
 #[test]
 fn bfloat_weights_are_exact() {
     let products = Products::new(Half::Bf16);
-    let split = footnote_device::kernels::rows::Rows::new(Half::Bf16);
+    let split = Rows::new(Half::Bf16);
     let (rows, cols, tokens) = (21, 160, 5);
     let bench = Bench::new();
     let halves: Vec<u16> = numbers(rows * cols, 1)
@@ -267,14 +331,9 @@ fn bfloat_weights_are_exact() {
         bench.parts(tokens * cols),
         bench.floats(tokens * rows),
     );
-    let job = Job {
-        matrix: &matrix,
-        bias: Address::NONE,
-        out: out.address(),
-        stride: rows,
-        add: false,
-    };
-    let jobs = products.jobs(&bench.device, &[job]).expect("memory");
+    let jobs = products
+        .jobs(&bench.device, &[job(&matrix, out.address())])
+        .expect("memory");
     bench.run(vec![
         split.split(from.address(), parts.addresses(), tokens * cols),
         products.run(&jobs, parts.addresses(), 0, tokens),

@@ -1,4 +1,4 @@
-//! Norms, gates and moved heads on the emulator beside their definitions in f64.
+//! Norms, gates and moved heads on a device (see `common`) beside their definitions in f64.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Attention taps on the emulator beside the released score's definition in f64.
+//! Attention taps on a device (see `common`) beside the released score's definition in f64.
 
 mod common;
 
@@ -75,12 +75,10 @@ impl Case {
             bench.floats(all.len() * stride),
             bench.floats(all.len() * stride),
         );
-        let extents = bench.floats(2 * all.len() * window * tap::splits(longest));
+        let multiprocessors = bench.device.multiprocessors();
+        let extents =
+            bench.floats(2 * window * tap::most_parts(longest, all.len(), multiprocessors));
         let norms = bench.floats(all.len() * window);
-        let scratch = Scratch {
-            extents: extents.address(),
-            norms: norms.address(),
-        };
         let window = Window {
             queries: match precision {
                 Precision::High => parts.high_only(),
@@ -111,6 +109,11 @@ impl Case {
             let chosen = Chosen {
                 heads: heads.address(),
                 count: places.bytes() / 4,
+            };
+            let scratch = Scratch {
+                extents: extents.address(),
+                norms: norms.address(),
+                splits: tap::splits(longest, chosen.count, multiprocessors),
             };
             for scores in [
                 Scores::Apart {

@@ -77,6 +77,7 @@ pub(super) struct Gpu {
     pub(super) name: String,
     /// Compute capability, as 90.
     pub(super) capability: u32,
+    pub(super) multiprocessors: usize,
     device: sys::CUdevice,
     context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
@@ -113,11 +114,12 @@ impl Gpu {
             // SAFETY: the device is one that the driver gave.
             unsafe { result::device::get_attribute(device, attribute) }
                 .map(i32::cast_unsigned)
-                .map_err(|error| failed("its compute capability", error))
+                .map_err(|error| failed("its attributes", error))
         };
         use sys::CUdevice_attribute as Attribute;
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let name = format!("{asked} ({name})");
         let capability = 10 * major + minor;
         if capability < OLDEST_CAPABILITY {
@@ -135,6 +137,7 @@ impl Gpu {
         let mut gpu = Gpu {
             name,
             capability,
+            multiprocessors: multiprocessors as usize,
             device,
             context,
             stream: std::ptr::null_mut(),

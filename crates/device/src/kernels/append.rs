@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{HeadShape, Step};
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Op, Program};
 
 /// How rotated pairs lie within a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,32 +102,28 @@ impl Append {
             None => Argument::Int(-1),
         };
         let heads = self.shape.heads + 2 * self.shape.kv_heads;
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry: "append",
-            },
-            grid: [heads.div_ceil(HEADS) as u32, new.step.rows as u32, 1],
-            threads: 32 * HEADS as u32,
-            shared: 0,
-            arguments: vec![
-                new.qkv.into(),
-                new.step.sequences.into(),
-                new.step.row_sequence.into(),
-                new.table.into(),
-                new.query_weight.into(),
-                new.key_weight.into(),
-                places.queries.into(),
-                places.exact_queries.into(),
-                places.raw_keys.into(),
-                places.keys.into(),
-                places.rotated_keys.into(),
-                places.values.into(),
-                self.shape.heads.into(),
-                self.shape.kv_heads.into(),
-                page_offset,
-                new.epsilon.into(),
-            ],
-        })
+        let arguments = vec![
+            new.qkv.into(),
+            new.step.sequences.into(),
+            new.step.row_sequence.into(),
+            new.table.into(),
+            new.query_weight.into(),
+            new.key_weight.into(),
+            places.queries.into(),
+            places.exact_queries.into(),
+            places.raw_keys.into(),
+            places.keys.into(),
+            places.rotated_keys.into(),
+            places.values.into(),
+            self.shape.heads.into(),
+            self.shape.kv_heads.into(),
+            page_offset,
+            new.epsilon.into(),
+        ];
+        let grid = [heads.div_ceil(HEADS), new.step.rows, 1];
+        let threads = 32 * HEADS as u32;
+        self.program
+            .launch("append", grid, threads, arguments)
+            .into()
     }
 }

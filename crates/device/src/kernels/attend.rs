@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rows::Parts;
 use super::{Half, HeadShape, Step};
-use crate::{Address, Kernel, Launch, Op, Program};
+use crate::{Address, Op, Program};
 
 /// Threads of a block.
 const THREADS: u32 = 128;
@@ -73,6 +73,11 @@ impl Attend {
         }
     }
 
+    /// Blocks for each split of a sequence of `rows` rows.
+    pub fn blocks(&self, rows: usize) -> usize {
+        self.shape.kv_heads * (rows * self.shape.group()).div_ceil(TILE)
+    }
+
     /// Floats of [`Splits::extents`] and of [`Splits::partial`].
     pub fn scratch_floats(&self, rows: usize, splits: usize) -> (usize, usize) {
         let parts = rows * self.shape.heads * splits;
@@ -92,56 +97,33 @@ impl Attend {
         scratch: &Splits,
         parts: Parts,
     ) -> [Op; 2] {
-        let launch = |entry, grid, shared, arguments| {
-            Op::Launch(Launch {
-                kernel: Kernel {
-                    program: Arc::clone(&self.program),
-                    entry,
-                },
-                grid,
-                threads: THREADS,
-                shared,
-                arguments,
-            })
-        };
-        let tiles = (most_rows * self.shape.group()).div_ceil(TILE);
         // Scores are powers of two.
         let scale = std::f32::consts::LOG2_E / (self.shape.head_dim as f32).sqrt();
         // The warps' sums with their ends, and queries as halves.
         let head_dim = self.shape.head_dim;
         let shared = WARPS * TILE * (head_dim + 8 + 2) * size_of::<f32>()
             + TILE * (head_dim + 8) * size_of::<u16>();
-        let attend = launch(
-            "attend",
-            [
-                scratch.splits as u32,
-                (self.shape.kv_heads * tiles) as u32,
-                step.count as u32,
-            ],
-            shared as u32,
-            vec![
-                queries.into(),
-                step.sequences.into(),
-                scratch.extents.into(),
-                scratch.partial.into(),
-                self.shape.kv_heads.into(),
-                page_offset.into(),
-                scale.into(),
-            ],
-        );
-        let combine = launch(
-            "combine",
-            [self.shape.heads as u32, step.rows as u32, 1],
-            0,
-            vec![
-                scratch.extents.into(),
-                scratch.partial.into(),
-                step.row_sequence.into(),
-                parts.high.into(),
-                parts.low.into(),
-                scratch.splits.into(),
-            ],
-        );
-        [attend, combine]
+        let arguments = vec![
+            queries.into(),
+            step.sequences.into(),
+            scratch.extents.into(),
+            scratch.partial.into(),
+            self.shape.kv_heads.into(),
+            page_offset.into(),
+            scale.into(),
+        ];
+        let grid = [scratch.splits, self.blocks(most_rows), step.count];
+        let attend = self.program.launch("attend", grid, THREADS, arguments);
+        let arguments = vec![
+            scratch.extents.into(),
+            scratch.partial.into(),
+            step.row_sequence.into(),
+            parts.high.into(),
+            parts.low.into(),
+            scratch.splits.into(),
+        ];
+        let grid = [self.shape.heads, step.rows, 1];
+        let combine = self.program.launch("combine", grid, THREADS, arguments);
+        [attend.with_shared(shared).into(), combine.into()]
     }
 }

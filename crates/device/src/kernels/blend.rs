@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::rows::Parts;
 use super::{Half, HeadShape, Step};
-use crate::{Address, Kernel, Launch, Op, Program};
+use crate::{Address, Op, Program};
 
 /// The program for heads of one width and one kind of halves.
 pub fn program(head_dim: usize, half: Half) -> Arc<Program> {
@@ -89,30 +89,24 @@ impl Blend {
                 3
             }
         };
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry: "blend",
-            },
-            grid: [count as u32, 1, 1],
-            threads: 128,
-            shared: 0,
-            arguments: vec![
-                parts.high.into(),
-                parts.low.into(),
-                self.shape.heads.into(),
-                self.shape.kv_heads.into(),
-                head.into(),
-                u.into(),
-                kind.into(),
-                values.into(),
-                stride.into(),
-                sequences.into(),
-                row_sequence.into(),
-                offset.into(),
-                other.high.into(),
-                other.low.into(),
-            ],
-        })
+        let arguments = vec![
+            parts.high.into(),
+            parts.low.into(),
+            self.shape.heads.into(),
+            self.shape.kv_heads.into(),
+            head.into(),
+            u.into(),
+            kind.into(),
+            values.into(),
+            stride.into(),
+            sequences.into(),
+            row_sequence.into(),
+            offset.into(),
+            other.high.into(),
+            other.low.into(),
+        ];
+        self.program
+            .launch("blend", [count, 1, 1], 128, arguments)
+            .into()
     }
 }

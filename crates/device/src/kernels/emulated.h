@@ -246,7 +246,7 @@ static u32 (*give(const u32* words, int count))[WORDS] {
   }                                                                                                                      \
   extern "C" u32 arguments_##name() { return emulated::count_arguments(name); }
 
-#define KERNEL(bounds) static void
+#define KERNEL(...) static void
 #define DEVICE static inline
 #define __shared__ static thread_local
 #define __restrict__ __restrict

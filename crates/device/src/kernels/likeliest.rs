@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Op, Program};
 
 /// Logits of one block: a vocabulary of 150,000 is 37 of them a row, which read it at once.
 const PART: usize = 4096;
@@ -51,42 +51,24 @@ pub fn likeliest(
     out: Address,
 ) -> [Op; 2] {
     let parts = parts(vocab);
-    let launch = |entry, grid, threads, arguments: Vec<Argument>| {
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: program(),
-                entry,
-            },
-            grid,
-            threads,
-            shared: 0,
-            arguments,
-        })
-    };
+    let program = program();
+    let of_parts = vec![
+        logits.into(),
+        masks.into(),
+        vocab.into(),
+        PART.into(),
+        bests.logits.into(),
+        bests.tokens.into(),
+    ];
+    let of_all = vec![
+        bests.logits.into(),
+        bests.tokens.into(),
+        parts.into(),
+        out.into(),
+    ];
     [
-        launch(
-            "best_of_parts",
-            [parts as u32, rows as u32, 1],
-            256,
-            vec![
-                logits.into(),
-                masks.into(),
-                vocab.into(),
-                PART.into(),
-                bests.logits.into(),
-                bests.tokens.into(),
-            ],
-        ),
-        launch(
-            "best_of_all",
-            [rows as u32, 1, 1],
-            32,
-            vec![
-                bests.logits.into(),
-                bests.tokens.into(),
-                parts.into(),
-                out.into(),
-            ],
-        ),
+        program.launch("best_of_parts", [parts, rows, 1], 256, of_parts),
+        program.launch("best_of_all", [rows, 1, 1], 32, of_all),
     ]
+    .map(Op::from)
 }

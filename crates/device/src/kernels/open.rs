@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Step;
 use super::coded_pages::OpenLayer;
-use crate::{Address, Kernel, Launch, Op, Program};
+use crate::{Address, Op, Program};
 
 /// The program.
 pub fn program() -> Arc<Program> {
@@ -48,33 +48,23 @@ pub fn write(
 ) -> Op {
     let (kv_heads, head_dim) = heads;
     let kv = kv_heads * head_dim;
-    Op::Launch(Launch {
-        kernel: Kernel {
-            program: program(),
-            entry: "write_open",
-        },
-        grid: [
-            kv.max(layer.source_width).div_ceil(256) as u32,
-            step.rows as u32,
-            1,
-        ],
-        threads: 256,
-        shared: 0,
-        arguments: vec![
-            step.sequences.into(),
-            step.row_sequence.into(),
-            step.opens.into(),
-            rows.keys.into(),
-            rows.values.into(),
-            rows.source.into(),
-            rows.value_bias.into(),
-            rows.source_bias.into(),
-            kv.into(),
-            head_dim.into(),
-            layer.source_width.into(),
-            layer_offset.into(),
-            layer.values_offset.into(),
-            layer.source_offset.into(),
-        ],
-    })
+    let arguments = vec![
+        step.sequences.into(),
+        step.row_sequence.into(),
+        step.opens.into(),
+        rows.keys.into(),
+        rows.values.into(),
+        rows.source.into(),
+        rows.value_bias.into(),
+        rows.source_bias.into(),
+        kv.into(),
+        head_dim.into(),
+        layer.source_width.into(),
+        layer_offset.into(),
+        layer.values_offset.into(),
+        layer.source_offset.into(),
+    ];
+    let columns = kv.max(layer.source_width).div_ceil(256);
+    let grid = [columns, step.rows, 1];
+    program().launch("write_open", grid, 256, arguments).into()
 }

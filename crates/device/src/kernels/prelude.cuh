@@ -10,7 +10,8 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-#define KERNEL(bounds) extern "C" __global__ void __launch_bounds__(bounds)
+// Threads of a block, and how many blocks a multiprocessor must have registers for.
+#define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 #define DEVICE static __device__ __forceinline__
 // The launch's own shared memory, as bytes aligned to 16.
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) u8 name[]

@@ -1,28 +1,32 @@
 //! Products with weights: of few rows straight from packed weights, and weights unpacked for the device's library.
 //!
 //! A written token reads every weight once, so such products are bound by the weights' bytes: codes are decoded in
-//! registers, on the way to the matrix instruction. Both sides keep more than a half: the input comes as two halves
-//! ([`Parts`]), weights as the nearest f16 of `scale · code + least`, or as their own BF16. A token's results do not
-//! depend on the tokens beside it.
+//! registers, on the way to the matrix instruction, once for up to 64 tokens. Both sides keep more than a half: the input
+//! comes as two halves ([`Parts`]), weights as the nearest f16 of `scale · code + least`, or as their own BF16. A token's
+//! results do not depend on the tokens beside it: blocks of every size ([`Tiles`]) sum in the same order.
 
 use std::sync::Arc;
 
 use super::Half;
 use super::rows::Parts;
-use crate::{
-    Address, Argument, Buffer, Device, DeviceError, Kernel, Launch, Op, Program, bytes_of,
-};
+use crate::{Address, Buffer, Device, DeviceError, Op, Program, bytes_of};
 
+/// Threads of a block.
+const THREADS: u32 = 256;
 /// Weights of one scale.
 pub const GROUP: usize = 32;
 /// Groups of a super-block.
 const SUPER_GROUPS: usize = 8;
-/// Rows of the input that one block takes.
+/// Rows of the input in one matrix instruction.
 const TOKENS: usize = 16;
-/// Rows of weights in one matrix instruction.
+/// Rows of weights in one.
 const ROWS: usize = 8;
-/// With so many rows of weights there are blocks enough for each to take two tiles of them.
-const MANY_ROWS: usize = 8192;
+/// Tiles that a block may take, of rows of weights and of tokens alike.
+const SIZES: [usize; 3] = [1, 2, 4];
+/// Matrices of one launch begin at multiples of so many tiles of rows, so that one table serves blocks of every size.
+const MOST_TILES: usize = 4;
+/// Up to so many tokens, two blocks beside each other on a multiprocessor hide more than larger ones save.
+const FEW_TOKENS: usize = 4;
 
 /// Where the scales of codes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,8 +304,9 @@ pub struct Job<'a> {
 #[derive(Clone, Debug)]
 pub struct Jobs {
     table: Buffer,
-    blocks: u32,
-    tiles: usize,
+    /// Tiles of rows, each matrix's rounded up to [`MOST_TILES`].
+    row_tiles: usize,
+    multiprocessors: usize,
     parts: Vec<Placed>,
 }
 
@@ -323,57 +328,99 @@ impl Jobs {
     }
 }
 
+/// What one block takes: so many tiles of rows of weights, and of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    /// Of eight rows: 1, 2 or 4.
+    pub rows: usize,
+    /// Of sixteen tokens: 1, 2 or 4.
+    pub tokens: usize,
+}
+
+impl Tiles {
+    /// Every size of blocks.
+    pub fn all() -> impl Iterator<Item = Tiles> {
+        let sizes = |rows| SIZES.map(|tokens| Tiles { rows, tokens });
+        SIZES.into_iter().flat_map(sizes)
+    }
+
+    /// For `tokens` and `row_tiles` tiles of weights.
+    ///
+    /// Tokens: as many as there are, up to 64, so that weights are read and decoded once for all. Rows: each block reads
+    /// its tokens' inputs again, from the second cache, and for many tokens these are more bytes than its weights; larger
+    /// blocks read them for more rows, but may leave multiprocessors idle. The time is that of the multiprocessor with the
+    /// most blocks, each of which reads two bytes a weight (or decodes as much) and four an input.
+    fn choose(row_tiles: usize, tokens: usize, multiprocessors: usize) -> Tiles {
+        let token_tiles = tokens.div_ceil(TOKENS).next_power_of_two().min(MOST_TILES);
+        let beside = tokens.div_ceil(token_tiles * TOKENS);
+        let inputs = 4 * tokens.min(token_tiles * TOKENS);
+        let time = |rows: &usize| {
+            let blocks = row_tiles.div_ceil(*rows) * beside;
+            blocks.div_ceil(multiprocessors) * (2 * rows * ROWS + inputs)
+        };
+        let most = if tokens <= FEW_TOKENS { 2 } else { MOST_TILES };
+        let sizes = SIZES.into_iter().filter(|rows| *rows <= most);
+        Tiles {
+            rows: sizes.min_by_key(time).expect("there are sizes"),
+            tokens: token_tiles,
+        }
+    }
+
+    /// Its place among all.
+    fn index(self) -> usize {
+        let size = |tiles: usize| tiles.ilog2() as usize;
+        size(self.rows) * SIZES.len() + size(self.tokens)
+    }
+}
+
 /// Makes launches for one kind of halves.
 #[derive(Clone, Debug)]
 pub struct Products {
-    programs: [Arc<Program>; 2],
+    /// By [`Tiles::index`].
+    products: Vec<Arc<Program>>,
+    weights: Arc<Program>,
 }
 
-/// The program for one kind of halves; a block takes `tiles` times eight rows of weights.
-fn program(half: Half, tiles: usize) -> Arc<Program> {
+/// Products for one kind of halves and size of blocks.
+fn product_program(half: Half, tiles: Tiles) -> Arc<Program> {
     Arc::new(Program {
         name: "product",
-        source: include_str!("product.cu"),
-        entries: &["product", "embed", "unpack", "add_bias"],
+        source: concat!(include_str!("weights.cuh"), include_str!("product.cu")),
+        entries: &["product"],
         defines: vec![
             ("BF16", i64::from(half == Half::Bf16)),
-            ("TILES", tiles as i64),
+            ("TILES", tiles.rows as i64),
+            ("TOKEN_TILES", tiles.tokens as i64),
         ],
     })
 }
 
+/// What else is done with weights of one kind of halves.
+fn weights_program(half: Half) -> Arc<Program> {
+    Arc::new(Program {
+        name: "weights",
+        source: concat!(include_str!("weights.cuh"), include_str!("weights.cu")),
+        entries: &["embed", "unpack", "add_bias"],
+        defines: vec![("BF16", i64::from(half == Half::Bf16))],
+    })
+}
+
 pub(super) fn programs() -> Vec<Arc<Program>> {
-    [Half::F16, Half::Bf16]
-        .into_iter()
-        .flat_map(|half| [1, 2].map(|tiles| program(half, tiles)))
-        .collect()
+    let of = |half| Tiles::all().map(move |tiles| product_program(half, tiles));
+    let halves = [Half::F16, Half::Bf16];
+    let products = halves.into_iter().flat_map(of);
+    products.chain(halves.map(weights_program)).collect()
 }
 
 impl Products {
     /// For one kind of halves.
     pub fn new(half: Half) -> Products {
         Products {
-            programs: [1, 2].map(|tiles| program(half, tiles)),
+            products: Tiles::all()
+                .map(|tiles| product_program(half, tiles))
+                .collect(),
+            weights: weights_program(half),
         }
-    }
-
-    fn launch(
-        &self,
-        tiles: usize,
-        entry: &'static str,
-        grid: [u32; 3],
-        arguments: Vec<Argument>,
-    ) -> Op {
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.programs[tiles - 1]),
-                entry,
-            },
-            grid,
-            threads: 256,
-            shared: 0,
-            arguments,
-        })
     }
 
     /// Lays out products of one input, as wide as each matrix.
@@ -381,21 +428,19 @@ impl Products {
     /// # Errors
     /// As [`Buffer::of`].
     pub fn jobs(&self, device: &Arc<dyn Device>, jobs: &[Job<'_>]) -> Result<Jobs, DeviceError> {
-        let rows: usize = jobs.iter().map(|job| job.matrix.rows).sum();
-        let tiles = if rows >= MANY_ROWS { 2 } else { 1 };
-        let pair = |low: usize, high: u32| u64::from(high) << 32 | low as u64;
+        let pair = |low: usize, high: usize| (high as u64) << 32 | low as u64;
         let mut words = Vec::new();
-        let mut blocks = 0;
+        let mut row_tiles = 0;
         for job in jobs {
             words.extend([job.matrix.descriptor.address().0, job.bias.0, job.out.0]);
-            words.push(pair(job.stride, blocks));
+            words.push(pair(job.stride, row_tiles));
             words.push(u64::from(job.add));
-            blocks += job.matrix.rows.div_ceil(ROWS * tiles) as u32;
+            row_tiles += job.matrix.rows.div_ceil(ROWS).next_multiple_of(MOST_TILES);
         }
         Ok(Jobs {
             table: Buffer::of(device, &words)?,
-            blocks,
-            tiles,
+            row_tiles,
+            multiprocessors: device.multiprocessors(),
             parts: jobs
                 .iter()
                 .map(|job| Placed {
@@ -409,7 +454,24 @@ impl Products {
 
     /// The products for `tokens` rows of the input and of the results, from row `first`.
     pub fn run(&self, jobs: &Jobs, input: Parts, first: usize, tokens: usize) -> Op {
-        let grid = [tokens.div_ceil(TOKENS) as u32, jobs.blocks, 1];
+        let tiles = Tiles::choose(jobs.row_tiles, tokens, jobs.multiprocessors);
+        self.run_as(tiles, jobs, input, first, tokens)
+    }
+
+    /// As [`run`](Self::run) with blocks of a given size, which makes no difference to the results.
+    pub fn run_as(
+        &self,
+        tiles: Tiles,
+        jobs: &Jobs,
+        input: Parts,
+        first: usize,
+        tokens: usize,
+    ) -> Op {
+        let grid = [
+            tokens.div_ceil(TOKENS * tiles.tokens),
+            jobs.row_tiles / tiles.rows,
+            1,
+        ];
         let arguments = vec![
             jobs.table.address().into(),
             jobs.parts.len().into(),
@@ -418,7 +480,8 @@ impl Products {
             first.into(),
             (first + tokens).into(),
         ];
-        self.launch(jobs.tiles, "product", grid, arguments)
+        let program = &self.products[tiles.index()];
+        program.launch("product", grid, THREADS, arguments).into()
     }
 
     /// Rows of `matrix` by their numbers (`count` of u32), as f32 `[count][cols]`.
@@ -428,15 +491,20 @@ impl Products {
             numbers.into(),
             out.into(),
         ];
-        self.launch(1, "embed", [count as u32, 1, 1], arguments)
+        let grid = [count, 1, 1];
+        self.weights
+            .launch("embed", grid, THREADS, arguments)
+            .into()
     }
 
     /// All of `matrix` as halves, `[rows][cols]`.
     pub fn unpack(&self, matrix: &Matrix, out: Address) -> Op {
         let groups = matrix.rows * (matrix.cols / GROUP);
         let arguments = vec![matrix.descriptor.address().into(), out.into()];
-        let blocks = groups.div_ceil(256) as u32;
-        self.launch(1, "unpack", [blocks, 1, 1], arguments)
+        let grid = [groups.div_ceil(THREADS as usize), 1, 1];
+        self.weights
+            .launch("unpack", grid, THREADS, arguments)
+            .into()
     }
 
     /// Adds f32 `bias` of `width` to `count` rows that lie `stride` floats apart.
@@ -449,7 +517,45 @@ impl Products {
         stride: usize,
     ) -> Op {
         let arguments = vec![bias.into(), rows.into(), width.into(), stride.into()];
-        let blocks = (width as u32).div_ceil(256);
-        self.launch(1, "add_bias", [blocks, count as u32, 1], arguments)
+        let grid = [width.div_ceil(THREADS as usize), count, 1];
+        self.weights
+            .launch("add_bias", grid, THREADS, arguments)
+            .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of a launch of the shapes that are measured, on an H100.
+    #[test]
+    fn blocks_are_as_large_as_keeps_multiprocessors_busy() {
+        for (rows, tokens, wanted) in [
+            // A token alone: small blocks, as many as hide each other's beginnings.
+            (28_672, 1, (2, 1)),
+            (6144, 1, (2, 1)),
+            (896, 1, (1, 1)),
+            // Eight tokens: their inputs begin to count.
+            (4096, 8, (4, 1)),
+            (28_672, 8, (4, 1)),
+            (1536, 8, (2, 1)),
+            (4096, 32, (4, 2)),
+            (4096, 64, (4, 4)),
+            (28_672, 64, (4, 4)),
+            // Few rows are divided all the same.
+            (896, 64, (1, 4)),
+            // More tokens are blocks beside each other.
+            (4096, 100, (4, 4)),
+            (4096, 33, (4, 4)),
+            (4096, 17, (4, 2)),
+        ] {
+            let tiles = Tiles::choose(rows / ROWS, tokens, 132);
+            assert_eq!(
+                (tiles.rows, tiles.tokens),
+                wanted,
+                "{rows} rows, {tokens} tokens"
+            );
+        }
     }
 }

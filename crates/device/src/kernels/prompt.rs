@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rows::Parts;
 use super::{Half, HeadShape, NO_SEQUENCE, Sequence};
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Op, Program};
 
 /// Threads of a block.
 const THREADS: u32 = 128;
@@ -159,28 +159,22 @@ impl Prompt {
         let halves = rows * (dim + 8) + 2 * (keys * (dim + 8) + dim * (keys + 8));
         // Scores are powers of two.
         let scale = std::f32::consts::LOG2_E / (dim as f32).sqrt();
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry: "prompt",
-            },
-            // Heads side by side: those of a KV head find its keys and values in the cache.
-            grid: [self.shape.heads as u32, source.tile_count as u32, 1],
-            threads: THREADS,
-            shared: (halves * size_of::<u16>()) as u32,
-            arguments: vec![
-                source.queries.into(),
-                source.sequences.into(),
-                source.tiles.into(),
-                parts.high.into(),
-                parts.low.into(),
-                self.shape.kv_heads.into(),
-                source.page_offset.into(),
-                source.own_offset.into(),
-                // No band is below 0, so that one says that there is none.
-                source.band.map_or(Argument::Int(-1), Argument::from),
-                scale.into(),
-            ],
-        })
+        let arguments = vec![
+            source.queries.into(),
+            source.sequences.into(),
+            source.tiles.into(),
+            parts.high.into(),
+            parts.low.into(),
+            self.shape.kv_heads.into(),
+            source.page_offset.into(),
+            source.own_offset.into(),
+            // No band is below 0, so that one says that there is none.
+            source.band.map_or(Argument::Int(-1), Argument::from),
+            scale.into(),
+        ];
+        // Heads side by side: those of a KV head find its keys and values in the cache.
+        let grid = [self.shape.heads, source.tile_count, 1];
+        let launch = self.program.launch("prompt", grid, THREADS, arguments);
+        launch.with_shared(halves * size_of::<u16>()).into()
     }
 }

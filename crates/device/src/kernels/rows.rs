@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Half;
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Op, Program};
 
 /// Where rows go as halves.
 #[derive(Clone, Copy, Debug)]
@@ -41,19 +41,6 @@ impl Rows {
         Rows(program(half))
     }
 
-    fn launch(&self, entry: &'static str, grid: [u32; 3], arguments: Vec<Argument>) -> Op {
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.0),
-                entry,
-            },
-            grid,
-            threads: THREADS,
-            shared: 0,
-            arguments,
-        })
-    }
-
     /// RMS norm of f32 `rows` (`[count][width]`) by f32 `weight`, to `parts`, and to f32 `out` unless that is
     /// [`Address::NONE`].
     #[expect(clippy::too_many_arguments, reason = "the kernel's own")]
@@ -76,7 +63,8 @@ impl Rows {
             width.into(),
             epsilon.into(),
         ];
-        self.launch("rms_norm", [count as u32, 1, 1], arguments)
+        let grid = [count, 1, 1];
+        self.0.launch("rms_norm", grid, THREADS, arguments).into()
     }
 
     /// `silu(gate) · up` of f32 `gate_up`, `[count][gate: width, up: width]`, to `parts`, `[count][width]`.
@@ -87,8 +75,8 @@ impl Rows {
             parts.low.into(),
             width.into(),
         ];
-        let columns = (width as u32).div_ceil(THREADS);
-        self.launch("silu_mul", [columns, count as u32, 1], arguments)
+        let grid = [width.div_ceil(THREADS as usize), count, 1];
+        self.0.launch("silu_mul", grid, THREADS, arguments).into()
     }
 
     /// `count` floats as halves.
@@ -99,6 +87,7 @@ impl Rows {
             parts.low.into(),
             count.into(),
         ];
-        self.launch("split", [(count as u32).div_ceil(THREADS), 1, 1], arguments)
+        let grid = [count.div_ceil(THREADS as usize), 1, 1];
+        self.0.launch("split", grid, THREADS, arguments).into()
     }
 }

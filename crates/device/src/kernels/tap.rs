@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rows::Parts;
 use super::{HeadShape, PAGE_TOKENS};
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Op, Program};
 
 /// Threads of a block.
 const THREADS: u32 = 128;
@@ -18,8 +18,9 @@ const WARPS: usize = 4;
 /// Rows that a block of the first pass takes, and bytes that it keeps of each.
 const SLICE: usize = 256;
 const SLICE_BYTES: usize = SLICE * WARPS * 4 * 2 * size_of::<f32>();
-/// More splits than these find nothing more to do at once.
-const MOST_SPLITS: usize = 64;
+/// Blocks of the first pass that a multiprocessor gets: many, since their shares of the work are not equal in time and
+/// joining them costs next to nothing.
+const BLOCKS: usize = 8;
 
 /// How the rows of a head, and heads and layers that are pooled, become one number a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,15 +125,28 @@ pub enum Scores {
 /// Memory between the kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch {
-    /// f32 `[chosen][window][splits][2]`, with as many splits as [`splits`] says.
+    /// f32 `[chosen][window][splits][2]`.
     pub extents: Address,
     /// f32 `[chosen][window]`.
     pub norms: Address,
+    /// Parts into which the first pass cuts the keys, as [`splits`] says.
+    pub splits: usize,
 }
 
-/// Parts into which the first pass cuts `longest` tokens.
-pub fn splits(longest: usize) -> usize {
-    longest.div_ceil(PAGE_TOKENS).clamp(1, MOST_SPLITS)
+/// Parts into which the first pass cuts `longest` tokens for `chosen` heads: so many that they fill a device's
+/// multiprocessors several times over, and none smaller than a page.
+pub fn splits(longest: usize, chosen: usize, multiprocessors: usize) -> usize {
+    let pages = longest.div_ceil(PAGE_TOKENS);
+    (BLOCKS * multiprocessors)
+        .div_ceil(chosen)
+        .min(pages)
+        .max(1)
+}
+
+/// No fewer than the splits of any number of heads up to `most` times that number.
+pub fn most_parts(longest: usize, most: usize, multiprocessors: usize) -> usize {
+    let pages = longest.div_ceil(PAGE_TOKENS).max(1);
+    (BLOCKS * multiprocessors + most).min(most * pages)
 }
 
 /// Makes launches for one shape of heads.
@@ -151,26 +165,6 @@ impl Tap {
         }
     }
 
-    fn launch(
-        &self,
-        entry: &'static str,
-        grid: [usize; 3],
-        threads: u32,
-        shared: usize,
-        arguments: Vec<Argument>,
-    ) -> Op {
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry,
-            },
-            grid: grid.map(|blocks| blocks as u32),
-            threads,
-            shared: shared as u32,
-            arguments,
-        })
-    }
-
     /// Scores a layer's keys by its chosen heads. Scores of slots that the sequence does not have are left alone.
     pub fn score(
         &self,
@@ -185,38 +179,38 @@ impl Tap {
             kv_heads,
             head_dim,
         } = self.shape;
-        let splits = splits(keys.longest);
         // Scores are powers of two.
         let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
-        let sums = self.launch(
-            "tap_sums",
-            [splits, chosen.count, window.rows.div_ceil(SLICE)],
-            THREADS,
-            SLICE_BYTES,
-            vec![
-                window.queries.high.into(),
-                window.queries.low.into(),
-                chosen.heads.into(),
-                keys.sequence.into(),
-                scratch.extents.into(),
-                heads.into(),
-                kv_heads.into(),
-                window.rows.into(),
-                keys.page_offset.into(),
-                scale.into(),
-            ],
-        );
+        let sums = self
+            .program
+            .launch(
+                "tap_sums",
+                [scratch.splits, chosen.count, window.rows.div_ceil(SLICE)],
+                THREADS,
+                vec![
+                    window.queries.high.into(),
+                    window.queries.low.into(),
+                    chosen.heads.into(),
+                    keys.sequence.into(),
+                    scratch.extents.into(),
+                    heads.into(),
+                    kv_heads.into(),
+                    window.rows.into(),
+                    keys.page_offset.into(),
+                    scale.into(),
+                ],
+            )
+            .with_shared(SLICE_BYTES);
         let rows = chosen.count * window.rows;
-        let norms = self.launch(
+        let norms = self.program.launch(
             "tap_norms",
             [rows.div_ceil(WARPS), 1, 1],
             THREADS,
-            0,
             vec![
                 scratch.extents.into(),
                 scratch.norms.into(),
                 rows.into(),
-                splits.into(),
+                scratch.splits.into(),
             ],
         );
         let (to, places, stride) = match scores {
@@ -227,11 +221,10 @@ impl Tap {
             } => (scores, places, stride),
             Scores::Pooled { shares, stride, .. } => (shares, Address::NONE, stride),
         };
-        let shares = self.launch(
+        let shares = self.program.launch(
             "tap_shares",
             [keys.longest.div_ceil(PAGE_TOKENS), chosen.count, 1],
             THREADS,
-            0,
             vec![
                 window.queries.high.into(),
                 window.queries.low.into(),
@@ -249,18 +242,17 @@ impl Tap {
                 scale.into(),
             ],
         );
-        let mut ops = vec![sums, norms, shares];
+        let mut ops = vec![sums.into(), norms.into(), shares.into()];
         if let Scores::Pooled {
             scores,
             shares,
             stride,
         } = scores
         {
-            ops.push(self.launch(
+            let pool = self.program.launch(
                 "tap_pool",
                 [keys.longest.div_ceil(256), 1, 1],
                 256,
-                0,
                 vec![
                     shares.into(),
                     keys.sequence.into(),
@@ -268,8 +260,38 @@ impl Tap {
                     chosen.count.into(),
                     stride.into(),
                 ],
-            ));
+            );
+            ops.push(pool.into());
         }
         ops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_cut_so_that_a_device_is_full_and_there_is_memory_for_all_parts() {
+        for (longest, chosen, wanted) in [
+            (1, 1, 1),
+            (1024, 1, 8),
+            (8192, 1, 64),
+            (131_072, 1, 1024),
+            (131_072, 28, 38),
+            (131_072, 2000, 1),
+        ] {
+            assert_eq!(
+                splits(longest, chosen, 132),
+                wanted,
+                "{chosen} of {longest}"
+            );
+        }
+        for longest in [1, 1000, 131_072] {
+            for most in 1..100 {
+                let parts = (1..=most).map(|chosen| chosen * splits(longest, chosen, 132));
+                assert!(parts.max() <= Some(most_parts(longest, most, 132)));
+            }
+        }
     }
 }

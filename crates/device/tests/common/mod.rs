@@ -1,10 +1,16 @@
 //! A device to try kernels on, numbers to try them with, and what to expect of the results.
+//!
+//! Every kernel's tests (`append`, `attend`, `codes`, `product`, `prompt`, `rebuild`, `remat`, `rows`, `tap`) ask [`Bench`]
+//! for their device, so that all of them run on a GPU, against the same definitions, by
+//! `FOOTNOTE_TEST_DEVICE=cuda:0 cargo test -p footnote-device --features cuda,emulator`; none is skipped then, and a GPU that
+//! does not open fails them. Without the variable it is the emulator. The tests in `gpu` hold the two against each other
+//! and take the first GPU there is.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 pub mod cache;
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use footnote_device::emulator::Emulator;
 use footnote_device::kernels::Half;
@@ -13,9 +19,6 @@ use footnote_device::{Address, Buffer, Device, DeviceError, Element, Op, Plan};
 use half::{bf16, f16};
 
 /// A device on which every plan is run twice, on the emulator its threads in both orders: the results must be the same.
-///
-/// It is the emulator, or with `FOOTNOTE_TEST_DEVICE=cuda:0` (and feature `cuda`) that GPU: the same tests, against the same
-/// definitions.
 pub struct Bench {
     emulator: Option<Arc<Emulator>>,
     pub device: Arc<dyn Device>,
@@ -26,8 +29,10 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Bench {
         if let Ok(name) = std::env::var("FOOTNOTE_TEST_DEVICE") {
+            // Opened once for all: what a GPU has compiled and loaded then serves every test.
+            static GPU: OnceLock<Arc<dyn Device>> = OnceLock::new();
             return Bench {
-                device: gpu(&name),
+                device: Arc::clone(GPU.get_or_init(|| gpu(&name))),
                 emulator: None,
                 made: RefCell::default(),
             };

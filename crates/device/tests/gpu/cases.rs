@@ -1,6 +1,7 @@
-//! Plans to run on a GPU and on the emulator: add one for every kernel.
+//! Plans to run on a GPU and on the emulator: every kind of op, and launches that ask a device for something special.
 //!
-//! A case is a name and a function that lays buffers out on whichever device it gets. Must not know which that is.
+//! Kernels have tests of their own, which run on a GPU too (see `common`). A case is a name and a function that lays buffers
+//! out on whichever device it gets. Must not know which that is.
 
 use std::sync::Arc;
 

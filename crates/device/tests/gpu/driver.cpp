@@ -91,7 +91,10 @@ API cuGetErrorString(int, const char** text) { return *text = "an error of the s
 API cuDeviceGetCount(int* count) { return *count = 1, OK; }
 API cuDeviceGet(int* device, int index) { return *device = index, index == 0 ? OK : 101; }
 API cuDeviceGetName(char* name, int length, int) { return snprintf(name, length, "stand-in"), OK; }
-API cuDeviceGetAttribute(int* value, int attribute, int) { return *value = attribute == 75 ? 9 : 0, OK; }
+API cuDeviceGetAttribute(int* value, int attribute, int) {
+  // Multiprocessors, and the compute capability's first number.
+  return *value = attribute == 16 ? 4 : attribute == 75 ? 9 : 0, OK;
+}
 API cuDevicePrimaryCtxRetain(void** context, int) {
   ENTER;
   retained++;

@@ -108,9 +108,8 @@ fn read(outputs: &[(Buffer, Number, usize)]) -> Vec<Vec<f32>> {
 }
 
 #[test]
-fn every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator() {
-    let Some((_turn, gpu)) = gpu("every_kernel_gives_on_a_gpu_what_it_gives_on_the_emulator")
-    else {
+fn plans_give_on_a_gpu_what_they_give_on_the_emulator() {
+    let Some((_turn, gpu)) = gpu("plans_give_on_a_gpu_what_they_give_on_the_emulator") else {
         return;
     };
     let emulator: Arc<dyn Device> = Arc::new(Emulator::new(1 << 30));

@@ -10,11 +10,14 @@ use footnote_device::kernels::{PAGE_TOKENS, Sequence, Step};
 use footnote_device::{Address, Buffer};
 
 use super::coded::{BodyLists, RowLists, Walk, full_layer_bytes, own_page};
-use super::step::{DeviceStep, Kind, Part, splits};
+use super::step::{DeviceStep, Division, Kind, Part, most_partials};
 use super::{DeviceModel, Work};
 use crate::EngineError;
 use crate::cache::Window;
 use crate::decoder::Origin;
+
+/// Splits of a context of codes at most: they are joined one after another.
+const MOST_CODED_SPLITS: usize = 64;
 
 /// Values on their way to a buffer.
 struct List<'a> {
@@ -156,11 +159,23 @@ impl<'a> LayOut<'a> {
             rows: row as usize,
         };
         let kind = match steps[0].origin {
-            Origin::Written => Kind::Written {
-                step,
-                longest: counts.iter().copied().max().unwrap_or(0),
-                splits: self.splits(steps, &counts),
-            },
+            Origin::Written => {
+                let longest = counts.iter().copied().max().unwrap_or(0);
+                let contexts = steps.iter().zip(&counts);
+                let contexts: Vec<usize> = contexts
+                    .map(|(step, count)| step.cache.len() + count)
+                    .collect();
+                let division = Division {
+                    multiprocessors: self.model.device.multiprocessors(),
+                    blocks: self.model.makers.attend.blocks(longest),
+                    most: most_partials(&self.model.options) / step.rows,
+                };
+                Kind::Written {
+                    step,
+                    longest,
+                    splits: division.splits(&contexts),
+                }
+            }
             Origin::Prompt => {
                 let tiles = self.model.makers.prompt.tiles(&laid);
                 Kind::Prompt {
@@ -180,13 +195,6 @@ impl<'a> LayOut<'a> {
             rows,
             kind,
         });
-    }
-
-    /// Splits of the longest context: fewer where there are many sequences to keep the device busy.
-    fn splits(&self, steps: &[&DeviceStep<'_>], counts: &[usize]) -> usize {
-        let ends = steps.iter().zip(counts);
-        let longest = ends.map(|(step, count)| step.cache.len() + count).max();
-        splits(longest.unwrap_or(0)).min((512 / steps.len()).max(1))
     }
 
     /// Rows of caches of codes that go one by one: the first `counts` of each step.
@@ -260,12 +268,21 @@ impl<'a> LayOut<'a> {
             }
             self.walk(walked, &closing, &closing_accumulators)
         });
+        let contexts = steps.iter().zip(counts).flat_map(|(step, rows)| {
+            // A row at a time.
+            std::iter::repeat_n(step.cache.len() + rows, *rows)
+        });
+        let division = Division {
+            multiprocessors: self.model.device.multiprocessors(),
+            blocks: self.model.config.kv_heads,
+            most: MOST_CODED_SPLITS,
+        };
         let lists = RowLists {
             step,
             accumulated,
             closing: closing_at,
             count,
-            splits: self.splits(steps, counts),
+            splits: division.splits(&contexts.collect::<Vec<usize>>()),
             walk,
         };
         self.push(steps[0], first_row, row as usize, Kind::Rows(lists));

@@ -20,8 +20,8 @@ use crate::decoder::{Origin, Outputs, Perturbation};
 
 /// Plans kept for replay; each is of one number of sequences and one bound of contexts.
 const MOST_PLANS: usize = 256;
-/// Splits of a context that one launch may have at most.
-const MOST_SPLITS: usize = 64;
+/// Splits for which each sequence of a pass has memory; a pass of fewer sequences may have more.
+const SEQUENCE_SPLITS: usize = 64;
 /// Tokens that one split should have at least: below that joining them costs more than it gains.
 const SPLIT_TOKENS: usize = 256;
 
@@ -88,7 +88,7 @@ pub(super) enum Kind {
 
 /// Rows times splits of what splits leave for joining.
 pub(super) fn most_partials(options: &DeviceOptions) -> usize {
-    options.rows.max(options.sequences * MOST_SPLITS)
+    options.rows.max(options.sequences * SEQUENCE_SPLITS)
 }
 
 /// The order in which steps go through a pass: prompts first, and those of one layout side by side.
@@ -583,12 +583,32 @@ pub(super) struct Laid {
     places: Vec<usize>,
 }
 
-/// Splits for contexts of up to `tokens`: a power of two, so that few plans serve all lengths.
-pub(super) fn splits(tokens: usize) -> usize {
-    tokens
-        .div_ceil(SPLIT_TOKENS)
-        .next_power_of_two()
-        .min(MOST_SPLITS)
+/// How contexts are divided among blocks.
+pub(super) struct Division {
+    /// The device's.
+    pub(super) multiprocessors: usize,
+    /// Blocks for each split of a context.
+    pub(super) blocks: usize,
+    /// Splits for which there is memory.
+    pub(super) most: usize,
+}
+
+impl Division {
+    /// Splits of each of `contexts`, which are read together.
+    ///
+    /// Reading them takes as long as the multiprocessor with the most to read. So all that is read, a context's keys and
+    /// values once for each of its blocks, is cut into shares of which a multiprocessor has about two (from one and a half to
+    /// three: a power of two, so that few plans serve all lengths), and the longest context into as many of these as it is
+    /// long. The others get as many splits, whose blocks have less to do; kernels cut at pages, and blocks without one end
+    /// at once.
+    pub(super) fn splits(&self, contexts: &[usize]) -> usize {
+        let all: usize = contexts.iter().sum();
+        let longest = contexts.iter().copied().max().unwrap_or(0);
+        let even = (3 * self.multiprocessors * longest).div_ceil(2 * self.blocks * all.max(1));
+        let fine = longest.div_ceil(SPLIT_TOKENS);
+        let most = 1 << self.most.max(1).ilog2();
+        even.min(fine).next_power_of_two().min(most)
+    }
 }
 
 /// Asked rows in the steps' order, neighbours joined.
@@ -607,4 +627,56 @@ fn outputs(steps: &[DeviceStep<'_>], places: &[usize]) -> Vec<(usize, usize)> {
         }
     }
     outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const K: usize = 1024;
+
+    #[test]
+    fn contexts_are_split_so_that_a_device_is_full_about_twice_over() {
+        // On an H100, for 64 sequences at most.
+        let options = DeviceOptions::new(128 * K);
+        let check = |blocks: usize, contexts: &[usize], wanted: usize| {
+            let division = Division {
+                multiprocessors: 132,
+                blocks,
+                most: most_partials(&options) / contexts.len(),
+            };
+            let splits = division.splits(contexts);
+            assert_eq!(splits, wanted, "{blocks} blocks, {contexts:?}");
+        };
+        // Heads of keys, context, splits at batch 1 and 32: short ones are not cut finer than pays.
+        for (heads, context, alone, together) in [
+            (8, K, 4, 1),
+            (8, 8 * K, 32, 1),
+            (8, 128 * K, 32, 1),
+            (2, K, 4, 4),
+            (2, 8 * K, 32, 4),
+            (2, 128 * K, 128, 4),
+        ] {
+            check(heads, &[context], alone);
+            check(heads, &[context; 32], together);
+        }
+        check(8, &[1], 1);
+        check(8, &[257], 2);
+        // A long context among short ones is not left to a few blocks.
+        let mut contexts = [K; 32];
+        contexts[7] = 128 * K;
+        check(8, &contexts, 32);
+    }
+
+    #[test]
+    fn splits_have_memory() {
+        let division = |most: usize| Division {
+            multiprocessors: 132,
+            blocks: 1,
+            most,
+        };
+        for (most, wanted) in [(0, 1), (1, 1), (7, 4), (8, 8), (500, 256)] {
+            assert_eq!(division(most).splits(&[128 * K]), wanted);
+        }
+    }
 }

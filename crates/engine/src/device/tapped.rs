@@ -13,7 +13,7 @@ use footnote_device::kernels::prompt::Source;
 use footnote_device::kernels::rows::{Parts, Rows};
 use footnote_device::kernels::tap::{
     Chosen, Keys, Precision, Reduce as DeviceReduce, Scores, Scratch, Tap as TapKernels, Window,
-    splits,
+    most_parts, splits,
 };
 use footnote_device::kernels::{Half, PAGE_TOKENS, Sequence};
 use footnote_device::{Address, Op, Page, Plan, bytes_of};
@@ -73,8 +73,7 @@ impl DeviceModel {
         for (layer, _) in taps().flat_map(|tap| tap.heads().iter()) {
             tapped[*layer] = true;
         }
-        let heads = self.config.heads;
-        let desk = taps().map(|tap| Desk::sizes(heads, tap).iter().sum()).max();
+        let desk = taps().map(|tap| Desk::sizes(self, tap).iter().sum()).max();
         let desk = self.piece(desk.unwrap_or(0))?;
         let slots = first.unwrap_or(0)..last;
         let mut reader = self.reader(&tapped, slots, desk)?;
@@ -338,7 +337,12 @@ impl DeviceModel {
                     stride: tokens,
                 },
             };
-            ops.extend(kernels.score(&window, chosen, &keys, &desk.scratch, scores));
+            let scratch = Scratch {
+                extents: desk.extents,
+                norms: desk.norms,
+                splits: splits(tokens, of_layer.len(), self.device.multiprocessors()),
+            };
+            ops.extend(kernels.score(&window, chosen, &keys, &scratch, scores));
             if config.per_head {
                 self.device.run(&Plan::once(std::mem::take(&mut ops)))?;
                 let scores = self.floats(desk.shares, of_layer.len() * tokens)?;
@@ -380,7 +384,8 @@ impl Reader {
 struct Desk {
     sequence: Address,
     heads: Address,
-    scratch: Scratch,
+    extents: Address,
+    norms: Address,
     /// f32 `[heads][tokens]`, of one layer.
     shares: Address,
     /// f32 `[tokens]`.
@@ -389,14 +394,15 @@ struct Desk {
 
 impl Desk {
     /// Bytes of its parts: the sequence, its page table, the heads, extents, norms, shares, and what is pooled of them.
-    fn sizes(heads: usize, tap: &Tap) -> [usize; 7] {
+    fn sizes(model: &DeviceModel, tap: &Tap) -> [usize; 7] {
         let (tokens, window) = (tap.tokens(), tap.config().window);
-        let at_once = heads.min(tap.heads().len());
+        let at_once = model.config.heads.min(tap.heads().len());
+        let parts = most_parts(tokens, at_once, model.device.multiprocessors());
         [
             Sequence::BYTES,
             8 * tokens.div_ceil(PAGE_TOKENS),
             4 * tap.heads().len(),
-            8 * at_once * window * splits(tokens),
+            8 * window * parts,
             4 * at_once * window,
             4 * at_once * tokens,
             4 * tokens,
@@ -407,7 +413,7 @@ impl Desk {
     fn new(model: &DeviceModel, reader: &Reader, tap: &Tap) -> Result<Desk, EngineError> {
         let mut next = model.memory.address(&reader.desk);
         let [sequence, pages, list, extents, norms, shares, pooled] =
-            Desk::sizes(model.config.heads, tap).map(|bytes| {
+            Desk::sizes(model, tap).map(|bytes| {
                 let at = next;
                 next = next.plus(bytes);
                 at
@@ -426,7 +432,8 @@ impl Desk {
         Ok(Desk {
             sequence,
             heads: list,
-            scratch: Scratch { extents, norms },
+            extents,
+            norms,
             shares,
             pooled,
         })

@@ -1,12 +1,23 @@
-//! Kernels compiled by NVRTC without a GPU, for the oldest, a middle and the newest architecture; and what is kept of it.
+//! Kernels compiled by NVRTC without a GPU, for the oldest, a middle and the newest architecture: what they ask of a
+//! multiprocessor, and what is kept of them.
 
+mod cubin;
+mod launches;
+
+use std::collections::BTreeMap;
+
+use cubin::{MULTIPROCESSORS, Usage, usages};
 use footnote_device::cuda::{Compiler, Cuda};
 use footnote_device::kernels::all_programs;
 use footnote_device::{DeviceError, Program};
 use footnote_testkit::skip;
 
-/// What is promised to work: A100, H100, and GeForce RTX 50.
-const ARCHITECTURES: [u32; 3] = [80, 90, 120];
+/// Kernels that may spill, and how many bytes of a thread.
+const MAY_SPILL: [(&str, usize); 1] = [
+    // A tile of keys and their factors take all registers there are with as many blocks at once as hide its waiting: what is
+    // spilled are words that a page needs once.
+    ("remat", 48),
+];
 
 /// A compiler that keeps what it compiles in `folder`, or a loud skip.
 fn compiler(test: &str, folder: Option<&std::path::Path>) -> Option<Compiler> {
@@ -26,44 +37,96 @@ fn compiler(test: &str, folder: Option<&std::path::Path>) -> Option<Compiler> {
     }
 }
 
+/// Compiled, every kernel has its registers to itself and shared memory that there is. Prints what each asks for with
+/// `--nocapture`.
 #[test]
-fn every_program_compiles_for_every_architecture() {
+fn every_program_compiles_for_every_architecture_and_fits() {
     // Kept between runs, as some take long: what did not change is not compiled again.
     let kept = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cubins");
-    let Some(compiler) = compiler("every_program_compiles_for_every_architecture", Some(&kept))
-    else {
+    let test = "every_program_compiles_for_every_architecture_and_fits";
+    let Some(compiler) = compiler(test, Some(&kept)) else {
         return;
     };
     let programs = all_programs();
-    let jobs: Vec<(&Program, u32)> = programs
+    let jobs: Vec<(&Program, usize)> = programs
         .iter()
-        .flat_map(|program| ARCHITECTURES.map(|architecture| (&**program, architecture)))
+        .flat_map(|program| [0, 1, 2].map(|target| (&**program, target)))
         .collect();
     // NVRTC compiles one program a thread; the processors share the work.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = std::sync::atomic::AtomicUsize::new(0);
     let failures = std::sync::Mutex::new(Vec::new());
+    let found = std::sync::Mutex::new(BTreeMap::<_, [Option<Usage>; 3]>::new());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some((program, architecture)) = jobs.get(at) else {
+                    let Some((program, target)) = jobs.get(at) else {
                         return;
                     };
-                    let failure = match compiler.compile(program, *architecture) {
-                        Ok(compiled) if is_cubin(&compiled.cubin) => continue,
-                        Ok(_) => "what comes out is no ELF file".to_string(),
-                        Err(error) => error.to_string(),
-                    };
-                    let mut failures = failures.lock().expect("no thread panicked");
-                    failures.push(format!("sm_{architecture}: {failure}"));
+                    match compiled(&compiler, program, MULTIPROCESSORS[*target].architecture) {
+                        Ok(usages) => {
+                            let mut found = found.lock().expect("no thread panicked");
+                            for (entry, usage) in usages {
+                                let kernel = (program.title(), entry);
+                                found.entry(kernel).or_default()[*target] = Some(usage);
+                            }
+                        }
+                        Err(failure) => {
+                            let mut failures = failures.lock().expect("no thread panicked");
+                            failures.push(failure);
+                        }
+                    }
                 }
             });
         }
     });
-    let failures = failures.into_inner().expect("no thread panicked");
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let mut failures = failures.into_inner().expect("no thread panicked");
+    let dynamic = launches::shared_bytes();
+    println!("kernel | shared | sm_80, sm_90, sm_120: registers, local, blocks");
+    for ((program, entry), usages) in found.into_inner().expect("no thread panicked") {
+        let mut line = Vec::new();
+        let dynamic = dynamic.get(&(program.clone(), entry)).copied().unwrap_or(0);
+        let mut shared = 0;
+        for (target, usage) in MULTIPROCESSORS.iter().zip(usages) {
+            let Some(usage) = usage else {
+                continue;
+            };
+            let name = format!("sm_{}: {entry} of {program}", target.architecture);
+            let may_spill = MAY_SPILL.iter().find(|(kernel, _)| *kernel == entry);
+            if usage.local > may_spill.map_or(0, |(_, bytes)| *bytes) {
+                failures.push(format!("{name} has {} bytes of local memory", usage.local));
+            }
+            shared = usage.shared + dynamic;
+            let blocks = target.blocks_of(&usage, dynamic);
+            if blocks == 0 || shared > target.block_shared {
+                failures.push(format!("{name} does not fit: {usage:?}, {dynamic} dynamic"));
+            }
+            line.push(format!("{} {} {blocks}", usage.registers, usage.local));
+        }
+        println!("{entry} of {program} | {shared} | {}", line.join(" | "));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What a program's kernels ask for on an architecture.
+fn compiled(
+    compiler: &Compiler,
+    program: &Program,
+    architecture: u32,
+) -> Result<Vec<(&'static str, Usage)>, String> {
+    let failed = |failure: &str| format!("sm_{architecture}: {}: {failure}", program.title());
+    let compiled = compiler
+        .compile(program, architecture)
+        .map_err(|error| failed(&error.to_string()))?;
+    let found = usages(&compiled.cubin, architecture)
+        .ok_or_else(|| failed("what comes out is no ELF file that can be read"))?;
+    let of = |entry: &&'static str| match found.get(*entry) {
+        Some(usage) if usage.registers > 0 && usage.threads > 0 => Ok((*entry, *usage)),
+        other => Err(failed(&format!("{entry} is not described: {other:?}"))),
+    };
+    program.entries.iter().map(of).collect()
 }
 
 fn is_cubin(bytes: &[u8]) -> bool {
@@ -102,6 +165,43 @@ fn the_log_says_what_does_not_compile() {
         Err(error) => panic!("another error: {error}"),
         Ok(_) => panic!("it compiles"),
     }
+}
+
+/// A kernel that must spill does, and shared memory is counted: else the test of all programs could not fail.
+#[test]
+fn local_and_shared_memory_are_seen() {
+    let Some(compiler) = compiler("local_and_shared_memory_are_seen", None) else {
+        return;
+    };
+    let source = "
+extern \"C\" __global__ void __launch_bounds__(1024) fill(int* out) {
+  __shared__ int first[1000];
+  int all[200];
+  for (int i = 0; i < 200; i++) all[i] = out[i * out[i]];
+  first[threadIdx.x % 1000] = all[out[0]];
+  __syncthreads();
+  for (int i = 0; i < 200; i++) out[i] = all[out[i] % 200] + first[out[i] % 1000];
+}
+";
+    for target in MULTIPROCESSORS {
+        let usages = compiled(&compiler, &program(source, vec![]), target.architecture);
+        let [(_, usage)] = usages.expect("it compiles")[..] else {
+            panic!("one kernel");
+        };
+        assert!(usage.local >= 800, "{usage:?}");
+        assert_eq!((usage.shared, usage.threads), (4000, 1024));
+        assert!(usage.registers <= 64, "{usage:?}");
+    }
+    let usage = Usage {
+        registers: 63,
+        local: 0,
+        shared: 16 << 10,
+        threads: 256,
+    };
+    let blocks = |dynamic: usize| MULTIPROCESSORS.map(|target| target.blocks_of(&usage, dynamic));
+    assert_eq!(blocks(0), [4, 4, 4], "by registers");
+    assert_eq!(blocks(40 << 10), [2, 4, 1], "by shared memory");
+    assert_eq!(blocks(90 << 10), [1, 2, 0]);
 }
 
 #[test]
