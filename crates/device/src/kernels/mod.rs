@@ -9,6 +9,7 @@ pub mod attend;
 pub mod blend;
 pub mod coded_pages;
 pub mod codes;
+pub mod gather;
 pub mod likeliest;
 pub mod open;
 pub mod product;
@@ -126,6 +127,7 @@ pub fn all_programs() -> Vec<std::sync::Arc<crate::Program>> {
     programs.extend(attend::programs());
     programs.extend(blend::programs());
     programs.extend(codes::programs());
+    programs.extend(gather::programs());
     programs.extend(likeliest::programs());
     programs.extend(open::programs());
     programs.extend(prompt::programs());

@@ -82,13 +82,20 @@ impl Held {
         held
     }
 
+    /// A whole page as it is, all layers.
+    pub fn halves(&self, group: usize) -> Vec<u16> {
+        let count = LAYERS * self.shape.page_bytes() / 2;
+        self.pages[group].read(count).expect("memory")
+    }
+
     /// Where element `at` of a token's keys lies in a page of halves.
-    fn key_at(&self, place: usize, at: usize) -> usize {
+    pub fn key_at(&self, place: usize, at: usize) -> usize {
         let (head, element) = (at / self.shape.head_dim, at % self.shape.head_dim);
         layer_offset(self.shape) / 2 + (head * PAGE_TOKENS + place) * self.shape.head_dim + element
     }
 
-    fn value_at(&self, place: usize, at: usize) -> usize {
+    /// Where element `at` of its values does.
+    pub fn value_at(&self, place: usize, at: usize) -> usize {
         layer_offset(self.shape) / 2
             + (self.shape.kv_heads * self.shape.head_dim + at) * PAGE_TOKENS
             + place
@@ -113,6 +120,11 @@ impl Held {
 
     pub fn page(&self, group: usize) -> Address {
         self.pages[group].address()
+    }
+
+    /// Where the addresses of its pages are.
+    pub fn table(&self) -> Address {
+        self.table.address()
     }
 
     /// As part of a step; `first_row` is filled in by [`Step::new`].
