@@ -195,9 +195,10 @@ impl DeviceCache {
         self.skipped += count;
     }
 
-    /// Pages that the sequence must take to grow to `tokens`, and each fork of it to as many more than it holds then as
-    /// `others` says; a last page that is shared is copied before it is written.
+    /// Pages that the sequence must take to have read `tokens`, and each fork of it as many more than those as `others`
+    /// says; a last page that is shared is copied before it is written, and tokens that were let go of take none.
     pub fn wanted(&self, tokens: usize, others: &[usize]) -> PageCounts {
+        let tokens = tokens.saturating_sub(self.skipped);
         let coded = self.layout.coded.as_ref();
         let loops = coded.is_some_and(|coded| coded.accumulator_bytes > 0);
         // Forks begin within a page.
@@ -243,21 +244,27 @@ impl DeviceCache {
         true
     }
 
-    /// Whether so many pages could ever be had at once.
+    /// Whether so many pages besides its own could ever be had at once.
     pub fn could_hold(&self, wanted: PageCounts) -> bool {
         let (open, accumulator) = self.layout.others();
-        let bytes = wanted.pages * self.layout.page_bytes
+        let pages = self.pages.len() + wanted.pages;
+        let bytes = pages * self.layout.page_bytes
             + wanted.opens * open
             + wanted.accumulators * accumulator;
         bytes <= self.memory.bytes()
-            && wanted.pages <= self.memory.pages.most_pages(self.layout.page_bytes)
+            && pages <= self.memory.pages.most_pages(self.layout.page_bytes)
     }
 
-    /// The refusal of a text that does not fit even alone.
-    pub(crate) fn too_large(&self, tokens: usize) -> EngineError {
+    /// The refusal of a text of `tokens` for which there are not so many pages, though nobody is being answered.
+    pub(crate) fn refusal(&self, tokens: usize, wanted: PageCounts) -> EngineError {
+        // Prompts that are being read, or wait to be answered, hold pages too.
+        let others = self.memory.used_bytes() > self.bytes_besides(&mut HashSet::new());
+        if others && self.could_hold(wanted) {
+            return self.crowded();
+        }
         EngineError::TooLong {
             tokens,
-            limit: self.most_tokens(),
+            limit: self.most_tokens() + self.skipped,
             mend: format!(
                 "the device has {} MB for caches; ask for a shorter text, or a cache policy of fewer bits than {}",
                 self.memory.bytes() >> 20,
@@ -353,12 +360,15 @@ impl DeviceCache {
         if let Some(page) = reserved {
             return Ok(page);
         }
-        self.memory.take(bytes).ok_or_else(|| {
-            EngineError::Request(format!(
-                "the device's {} MB for caches are in use; ask for less at once, shorter texts or a smaller cache policy",
-                self.memory.bytes() >> 20
-            ))
-        })
+        self.memory.take(bytes).ok_or_else(|| self.crowded())
+    }
+
+    /// The refusal of what would fit if others held less.
+    fn crowded(&self) -> EngineError {
+        EngineError::Request(format!(
+            "the device's {} MB for caches are in use; ask for less at once, shorter texts or a smaller cache policy",
+            self.memory.bytes() >> 20
+        ))
     }
 
     /// Takes pages for `tokens` more tokens without reading any: for measuring. What they hold is whatever was there,
@@ -478,4 +488,73 @@ impl DeviceCache {
 
 fn lock(reserved: &Mutex<Reserved>) -> std::sync::MutexGuard<'_, Reserved> {
     reserved.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use footnote_device::Device;
+    use footnote_device::emulator::Emulator;
+
+    use super::*;
+    use crate::kernels::HeadShape;
+
+    /// Memory for so many pages of one layer.
+    fn memory(pages: usize) -> (Arc<CacheMemory>, Arc<PageLayout>) {
+        let layout = PageLayout::full(CacheShape {
+            layers: 1,
+            hidden: 32,
+            heads: HeadShape {
+                heads: 2,
+                kv_heads: 1,
+                head_dim: 16,
+            },
+        });
+        let bytes = layout.page_bytes;
+        let device: Arc<dyn Device> = Arc::new(Emulator::new(1 << 20));
+        let memory = Buffer::new(&device, pages * bytes).unwrap();
+        let pool = PagePool::new(pages * bytes, bytes);
+        (Arc::new(CacheMemory::new(pool, memory)), Arc::new(layout))
+    }
+
+    /// A cache that holds `tokens` of as many more as were let go of.
+    fn held(memory: &Arc<CacheMemory>, layout: &Arc<PageLayout>, tokens: usize) -> DeviceCache {
+        let mut cache = DeviceCache::new(memory, layout);
+        cache.prepare(tokens).unwrap();
+        cache.commit(tokens);
+        cache.skip(1_000);
+        cache
+    }
+
+    #[test]
+    fn what_was_let_go_of_takes_no_pages() {
+        let (memory, layout) = memory(4);
+        let cache = held(&memory, &layout, 130);
+        let pages = |tokens: usize| cache.wanted(tokens, &[]).pages;
+        assert_eq!((pages(1_130), pages(1_256), pages(1_257)), (0, 0, 1));
+        assert_eq!(cache.wanted(1_200, &[20]).pages, 2, "a fork's");
+        // Two are its own.
+        assert!(cache.could_hold(cache.wanted(1_512, &[])));
+        assert!(!cache.could_hold(cache.wanted(1_513, &[])));
+    }
+
+    #[test]
+    fn a_refusal_says_whether_to_wait() {
+        let (memory, layout) = memory(4);
+        let refused = |cache: &DeviceCache, tokens: usize| {
+            let wanted = cache.wanted(tokens, &[]);
+            cache.refusal(tokens, wanted)
+        };
+        let mut cache = held(&memory, &layout, 130);
+        let limit = match refused(&cache, 2_000) {
+            EngineError::TooLong { limit, .. } => limit,
+            error => panic!("another error: {error}"),
+        };
+        assert_eq!(limit, 1_512);
+        let others = held(&memory, &layout, 129);
+        assert!(!cache.reserve(cache.wanted(limit, &[])));
+        let error = refused(&cache, limit).to_string();
+        assert!(error.contains("ask for less at once"), "{error}");
+        drop(others);
+        assert!(cache.reserve(cache.wanted(limit, &[])));
+    }
 }

@@ -181,7 +181,7 @@ impl Scheduler {
                     continue;
                 }
                 if !cache.could_hold(wanted) || self.active.is_empty() {
-                    let error = cache.too_large(tokens);
+                    let error = cache.refusal(tokens, wanted);
                     job.refuse(error);
                     return None;
                 }
