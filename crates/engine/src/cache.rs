@@ -156,6 +156,9 @@ impl CachePlan {
     }
 }
 
+/// Positions whose pairs stay, `[layer][KV head]` of as many each, rising.
+pub(crate) type KeptPairs = Vec<Vec<Vec<usize>>>;
+
 /// What only the processor's own decoder does to a cache, and never to a device's.
 const HOST_ONLY: &str = "a device writes and reads its caches itself";
 
@@ -233,7 +236,8 @@ impl Cache {
     }
 
     /// A full cache of the chosen positions only, `[layer][KV head]` of as many each, rising; `next` is the position of
-    /// what is read after them. Nothing for a quantised cache, whose codes are of whole groups.
+    /// what is read after them. Nothing for a quantised cache, whose codes are of whole groups; a device's is made where
+    /// its pages are.
     pub(crate) fn pruned(&self, chosen: &[Vec<Vec<usize>>], next: usize) -> Option<Cache> {
         match self {
             Cache::Full(cache) => Some(Cache::Full(cache.pruned(chosen, next))),

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::{Decoder, Scratch};
 use crate::EngineError;
-use crate::cache::Cache;
+use crate::cache::{Cache, KeptPairs};
 use crate::compress::{PairSelection, choose_pairs};
+use crate::kernels::HeadShape;
 use crate::tap::{Heads, Reduce, Tap, TapConfig};
 
 impl Decoder {
@@ -14,21 +15,18 @@ impl Decoder {
     /// is not in it; keys stay rotated by their own positions.
     ///
     /// # Errors
-    /// [`EngineError::TooLong`] where both together exceed the context; [`EngineError::Request`] where the budget does
-    /// not hold what must stay.
-    pub(crate) fn read_pruned(
+    /// [`EngineError::TooLong`] where both together exceed the context or what a device has room for;
+    /// [`EngineError::Request`] where the budget does not hold what must stay, or a device has no room now.
+    ///
+    /// # Panics
+    /// Where the prompt is empty.
+    pub fn read_pruned(
         &self,
         prompt: &[u32],
         lookahead: &[u32],
         selection: &PairSelection,
         protected: &[Range<usize>],
     ) -> Result<Cache, EngineError> {
-        if let Some(device) = self.device() {
-            return Err(EngineError::Request(format!(
-                "{} cannot keep pairs of its own for each head; use `--device cpu`, or a policy that keeps tokens",
-                device.device().name()
-            )));
-        }
         let whole = [prompt, lookahead].concat();
         self.check_length(whole.len())?;
         let shape = self.cache_shape();
@@ -40,33 +38,45 @@ impl Decoder {
             per_head: true,
         };
         let mut tap = Tap::new(config, shape.heads, shape.layers, whole.len());
+        let last = prompt.len() - 1;
+        let choose =
+            |scores: &[Vec<f32>]| kept_pairs(scores, shape.heads, last, selection, protected);
+        if let Some(device) = self.device() {
+            let kept = last.min(selection.budget);
+            let cache = device.read_pruned(&whole, tap, kept, last, choose)?;
+            return Ok(Cache::Device(cache));
+        }
         let mut cache = self.host_cache();
         let mut scratch = Scratch::default();
         self.read_tapped(&whole, &mut cache, &mut scratch, &mut [&mut tap], None);
-        let scores = tap.into_scores();
-        let group = shape.heads.heads / shape.heads.kv_heads;
-        let last = prompt.len() - 1;
-        let chosen: Vec<Vec<Vec<usize>>> = scores
-            .chunks_exact(shape.heads.heads)
-            .map(|layer| {
-                layer
-                    .chunks_exact(group)
-                    .map(|heads| {
-                        let mut best = vec![0.0_f32; last];
-                        for scores in heads {
-                            for (best, score) in best.iter_mut().zip(scores) {
-                                *best = best.max(*score);
-                            }
-                        }
-                        choose_pairs(&best, selection, protected)
-                    })
-                    .collect::<Result<_, _>>()
-            })
-            .collect::<Result<_, EngineError>>()?;
         cache
-            .pruned(&chosen, last)
+            .pruned(&choose(&tap.into_scores())?, last)
             .ok_or_else(|| EngineError::Request("only a full cache can be pruned".to_owned()))
     }
+}
+
+/// The pairs of the first `last` positions that each KV head keeps, by the scores of its query heads.
+fn kept_pairs(
+    scores: &[Vec<f32>],
+    heads: HeadShape,
+    last: usize,
+    selection: &PairSelection,
+    protected: &[Range<usize>],
+) -> Result<KeptPairs, EngineError> {
+    let of_head = |scores: &[Vec<f32>]| {
+        let mut best = vec![0.0_f32; last];
+        for scores in scores {
+            for (best, score) in best.iter_mut().zip(scores) {
+                *best = best.max(*score);
+            }
+        }
+        choose_pairs(&best, selection, protected)
+    };
+    let group = heads.heads / heads.kv_heads;
+    scores
+        .chunks_exact(heads.heads)
+        .map(|layer| layer.chunks_exact(group).map(of_head).collect())
+        .collect()
 }
 
 impl Decoder {

@@ -13,6 +13,7 @@ mod logits;
 pub mod measure;
 mod moved;
 mod open;
+mod pruned;
 mod shapes;
 mod step;
 mod tapped;

@@ -37,8 +37,8 @@ pub(crate) struct TappedEnd<'a> {
 }
 
 /// The last queries of a prompt's tapped layers, by slot, and what reads them.
-struct Reader {
-    cache: DeviceCache,
+pub(super) struct Reader {
+    pub(super) cache: DeviceCache,
     /// The slot of the first query that any window holds.
     first: usize,
     /// Queries there is room for.
@@ -46,7 +46,7 @@ struct Reader {
     /// By layer, where it is tapped: f16 `[rows][heads][head_dim]`, high parts and then low ones.
     queries: Vec<Option<Page>>,
     /// Where scores are worked out, as large as any tap wants it.
-    desk: Page,
+    pub(super) desk: Page,
     split: Rows,
 }
 
@@ -62,25 +62,21 @@ impl DeviceModel {
         ends: &mut [TappedEnd<'_>],
         band: Option<usize>,
     ) -> Result<(), EngineError> {
-        let taps = || ends.iter().flat_map(|end| end.taps.iter());
-        let layers = taps().map(Tap::layers).max().unwrap_or(0);
+        let taps: Vec<&Tap> = ends.iter().flat_map(|end| end.taps.iter()).collect();
+        let layers = taps.iter().map(|tap| tap.layers()).max().unwrap_or(0);
         if layers == 0 {
             return Ok(());
         }
-        let first = taps().map(|tap| tap.tokens() - tap.config().window).min();
-        let last = taps().map(Tap::tokens).max().unwrap_or(0);
-        let mut tapped = vec![false; layers];
-        for (layer, _) in taps().flat_map(|tap| tap.heads().iter()) {
-            tapped[*layer] = true;
-        }
-        let desk = taps().map(|tap| Desk::sizes(self, tap).iter().sum()).max();
-        let desk = self.piece(desk.unwrap_or(0))?;
-        let slots = first.unwrap_or(0)..last;
-        let mut reader = self.reader(&tapped, slots, desk)?;
+        let shape = CacheShape {
+            layers,
+            ..shape_of(&self.config)
+        };
+        let layout = Arc::new(PageLayout::full(shape));
+        let mut reader = self.reader(&taps, DeviceCache::new(&self.memory, &layout), &[])?;
         self.read_under(&mut reader, beginning, band)?;
         for end in ends {
             let tokens = beginning.len() + end.tokens.len();
-            self.reserve(&mut reader.cache, tokens)?;
+            self.reserve(&mut reader.cache, tokens, &[])?;
             self.read_under(&mut reader, end.tokens, None)?;
             for tap in &mut *end.taps {
                 self.score(&reader, tap)?;
@@ -90,34 +86,38 @@ impl DeviceModel {
         Ok(())
     }
 
-    /// What reads through as many layers as `tapped` names and keeps the queries of `slots`, the last of which ends the
-    /// longest prompt.
-    fn reader(
+    /// What reads prompts into `cache`, through its layers, and keeps the queries that any of `taps` wants. All memory is
+    /// taken now, for so many tokens on forks of the cache too as `others` says.
+    pub(super) fn reader(
         &self,
-        tapped: &[bool],
-        slots: Range<usize>,
-        desk: Page,
+        taps: &[&Tap],
+        cache: DeviceCache,
+        others: &[usize],
     ) -> Result<Reader, EngineError> {
-        let shape = CacheShape {
-            layers: tapped.len(),
-            ..shape_of(&self.config)
-        };
-        let layout = Arc::new(PageLayout::full(shape));
-        let mut cache = DeviceCache::new(&self.memory, &layout);
-        self.reserve(&mut cache, slots.end)?;
-        let rows = slots.len();
+        let mut cache = cache;
+        let begins = taps.iter().map(|tap| tap.tokens() - tap.config().window);
+        let first = begins.min().unwrap_or(0);
+        let last = taps.iter().map(|tap| tap.tokens()).max().unwrap_or(0);
+        let mut tapped = vec![false; cache.layout().shape.layers];
+        for (layer, _) in taps.iter().flat_map(|tap| tap.heads()) {
+            tapped[*layer] = true;
+        }
+        let desks = taps.iter().map(|tap| Desk::sizes(self, tap).iter().sum());
+        let desk = self.piece(desks.max().unwrap_or(0))?;
+        self.reserve(&mut cache, last, others)?;
+        let rows = last - first;
         // A window of no tokens is scored by nobody.
         let bytes = 2 * size_of::<u16>() * rows * self.config.query_width();
         let mut queries = Vec::new();
         for tapped in tapped {
-            queries.push(match *tapped && rows > 0 {
+            queries.push(match tapped && rows > 0 {
                 true => Some(self.piece(bytes)?),
                 false => None,
             });
         }
         Ok(Reader {
             cache,
-            first: slots.start,
+            first,
             rows,
             queries,
             desk,
@@ -125,15 +125,21 @@ impl DeviceModel {
         })
     }
 
-    /// Takes what a cache needs to hold `tokens`, before anything is read.
-    fn reserve(&self, cache: &mut DeviceCache, tokens: usize) -> Result<(), EngineError> {
-        let wanted = cache.wanted(tokens, &[]);
+    /// Takes what a cache needs to hold `tokens`, and forks of it `others`, before anything is read.
+    fn reserve(
+        &self,
+        cache: &mut DeviceCache,
+        tokens: usize,
+        others: &[usize],
+    ) -> Result<(), EngineError> {
+        let wanted = cache.wanted(tokens, others);
         if !cache.could_hold(wanted) {
+            let besides = cache.wanted(0, others).pages * PAGE_TOKENS;
             return Err(EngineError::TooLong {
                 tokens,
-                limit: cache.most_tokens(),
+                limit: cache.most_tokens().saturating_sub(besides),
                 mend: format!(
-                    "{} has {} MB for keys of prompts; give it a shorter text, or the draft model more memory",
+                    "{} has {} MB for keys of prompts; give it a shorter text, or its caches more memory",
                     self.device.name(),
                     self.memory.bytes() >> 20
                 ),
@@ -169,7 +175,7 @@ impl DeviceModel {
     }
 
     /// Reads tokens through the reader's layers.
-    fn read_under(
+    pub(super) fn read_under(
         &self,
         reader: &mut Reader,
         tokens: &[u32],
@@ -287,7 +293,7 @@ impl DeviceModel {
     }
 
     /// Scores all keys that were read for a tap.
-    fn score(&self, reader: &Reader, tap: &mut Tap) -> Result<(), EngineError> {
+    pub(super) fn score(&self, reader: &Reader, tap: &mut Tap) -> Result<(), EngineError> {
         let config = tap.config().clone();
         let tokens = reader.cache.len();
         debug_assert_eq!(tokens, tap.tokens(), "the window's end is read");
