@@ -310,7 +310,7 @@ API nvrtcCompileProgram(Program* program, int, const char**) {
   file << "#include \"" << getenv("STAND_IN_EMULATED") << "\"\n" << text;
   file << "\ntemplate <class... A> static size_t size(void (*)(A...), u32 at) {\n"
           "  size_t sizes[] = {sizeof(A)..., 0};\n  return at < sizeof...(A) ? sizes[at] : 0;\n}\n";
-  std::regex kernel("KERNEL\\(\\w+\\)\\s*(\\w+)\\(");
+  std::regex kernel("KERNEL\\([^)]*\\)\\s*(\\w+)\\(");
   for (std::sregex_iterator at(text.begin(), text.end(), kernel), end; at != end; ++at) {
     std::string name = (*at)[1];
     file << "EXPORT(" << name << ")\nextern \"C\" size_t size_" << name << "(u32 at) { return size(" << name << ", at); }\n";
