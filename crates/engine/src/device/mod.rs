@@ -495,7 +495,7 @@ impl Work {
             projected: floats(rows * (query + 2 * kv))?,
             queries: Buffer::new(device, 2 * rows * query)?,
             attended: TwoHalves::new(device, rows * query)?,
-            // Also where heads give what others are moved towards, in two halves.
+            // Also where taps have a pass's queries as floats, and what heads are moved towards stands in two halves.
             widened: floats(rows * query.max(2 * config.feed_forward))?,
             gated: TwoHalves::new(device, rows * config.feed_forward)?,
             unpacked: Buffer::new(device, 2 * coded)?,

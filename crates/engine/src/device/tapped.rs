@@ -181,9 +181,7 @@ impl DeviceModel {
         tokens: &[u32],
         band: Option<usize>,
     ) -> Result<(), EngineError> {
-        // Exact queries of a pass stand where gate and up stand later.
-        let widened = 2 * self.config.feed_forward * self.options.rows;
-        let most = (widened / self.config.query_width()).clamp(1, self.options.rows);
+        let most = self.options.rows;
         let chunk = match band {
             Some(_) => BANDED_CHUNK,
             None => most,
@@ -234,6 +232,7 @@ impl DeviceModel {
         for index in 0..layers {
             self.project(index, &laid, &work, &mut ops);
             let kept = reader.kept(index, start, tokens.len());
+            // Exact queries of a pass stand where gate and up stand later.
             let exact = match kept.is_empty() {
                 true => Address::NONE,
                 false => work.widened.address(),
