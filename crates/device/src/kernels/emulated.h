@@ -2,7 +2,8 @@
 //
 // Every thread of a block is a fibre with a stack of its own; a barrier hands over to the next fibre. Blocks run one after
 // another. Shared memory is filled with NaN before each block and guarded behind its end; threads run in an order that
-// the caller may turn over, so that a missing barrier shows. Speed is that of a test.
+// the caller may turn over, so that a missing barrier shows, and copies behind their backs arrive when they are waited for.
+// Speed is that of a test.
 
 #define EMULATED 1
 #include <cmath>
@@ -12,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+#include <vector>
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
@@ -72,8 +74,19 @@ struct Warp {
   u32 slots[2][32][WORDS];
   int turn[32];
 };
+// Copies that a thread asked for: all of them, and where each group of them ends.
+struct Copy {
+  void* to;
+  const void* from;
+  bool valid;
+};
+struct Copies {
+  std::vector<Copy> asked;
+  std::vector<size_t> ends;
+};
 struct Block {
   Fibre fibres[MOST];
+  Copies copies[MOST];
   Warp warps[MOST / 32];
   char* stacks = nullptr;
   Place scheduler;
@@ -115,6 +128,8 @@ static void prepare(int thread) {
   Block* b = block;
   Fibre& fibre = b->fibres[thread];
   fibre.state = RUNS;
+  b->copies[thread].asked.clear();
+  b->copies[thread].ends.clear();
   char* stack = b->stacks + STACK * thread;
 #if defined(__x86_64__)
   void** top = (void**)(stack + STACK);
@@ -356,16 +371,32 @@ static inline void emulated_ldmatrix(u32 (&r)[4], const void* row, bool turned) 
 DEVICE void ldmatrix(u32 (&r)[4], const void* row) { emulated_ldmatrix(r, row, false); }
 DEVICE void ldmatrix_trans(u32 (&r)[4], const void* row) { emulated_ldmatrix(r, row, true); }
 
+// A copy may arrive at any time until it is waited for: it does so as late as it may, and what is read before is NaN.
 DEVICE void copy_async(void* to, const void* from, bool valid) {
   if ((size_t)to % 16 != 0 || (valid && (size_t)from % 16 != 0)) std::abort();
-  if (valid)
-    std::memcpy(to, from, 16);
-  else
-    std::memset(to, 0, 16);
+  std::memset(to, 0xff, 16);
+  emulated::block->copies[emulated::block->current].asked.push_back({to, from, valid});
 }
-DEVICE void copy_commit() {}
+DEVICE void copy_commit() {
+  emulated::Copies& copies = emulated::block->copies[emulated::block->current];
+  copies.ends.push_back(copies.asked.size());
+}
 template <int pending>
-DEVICE void copy_wait() {}
+DEVICE void copy_wait() {
+  emulated::Copies& copies = emulated::block->copies[emulated::block->current];
+  if (copies.ends.size() <= pending) return;
+  size_t groups = copies.ends.size() - pending, done = copies.ends[groups - 1];
+  for (size_t i = 0; i < done; i++) {
+    const emulated::Copy& copy = copies.asked[i];
+    if (copy.valid)
+      std::memcpy(copy.to, copy.from, 16);
+    else
+      std::memset(copy.to, 0, 16);
+  }
+  copies.asked.erase(copies.asked.begin(), copies.asked.begin() + done);
+  copies.ends.erase(copies.ends.begin(), copies.ends.begin() + groups);
+  for (size_t& end : copies.ends) end -= done;
+}
 
 DEVICE u32 shuffle(u32 x, int lane) { return emulated::give(&x, 1)[lane & 31][0]; }
 DEVICE u32 shuffle_xor(u32 x, int mask) { return shuffle(x, emulated::lane() ^ mask); }
