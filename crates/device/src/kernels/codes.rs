@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::PAGE_TOKENS;
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Op, Program};
 
 /// Bits of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,31 +169,24 @@ impl Codes {
     ) -> Op {
         let Coding { width, axis, .. } = self.coding;
         let groups = PAGE_TOKENS * width / self.coding.group();
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry: "encode",
-            },
-            grid: [groups.div_ceil(8) as u32, count as u32, 1],
-            threads: 256,
-            shared: 0,
-            arguments: vec![
-                tasks.into(),
-                match source {
-                    Source::Rows => 0_usize,
-                    Source::Turned => 1,
-                    Source::Floats => 2,
-                }
-                .into(),
-                from_offset.into(),
-                to_offset.into(),
-                (to_offset + self.coding.codes_bytes()).into(),
-                width.into(),
-                self.row_width.into(),
-                self.coding.group().into(),
-                usize::from(axis == Axis::Channel).into(),
-            ],
-        })
+        let arguments = vec![
+            tasks.into(),
+            match source {
+                Source::Rows => 0_usize,
+                Source::Turned => 1,
+                Source::Floats => 2,
+            }
+            .into(),
+            from_offset.into(),
+            to_offset.into(),
+            (to_offset + self.coding.codes_bytes()).into(),
+            width.into(),
+            self.row_width.into(),
+            self.coding.group().into(),
+            usize::from(axis == Axis::Channel).into(),
+        ];
+        let grid = [groups.div_ceil(8), count, 1];
+        self.program.launch("encode", grid, 256, arguments).into()
     }
 
     /// Decodes whole pages: `pages` are `count` addresses (0: none), whose codes lie at byte `from_offset`. Rows
@@ -248,15 +241,7 @@ impl Codes {
             usize::from(axis == Axis::Channel).into(),
         ];
         arguments.extend(outputs);
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry: "decode",
-            },
-            grid: [width.div_ceil(256) as u32, PAGE_TOKENS as u32, count as u32],
-            threads: 256,
-            shared: 0,
-            arguments,
-        })
+        let grid = [width.div_ceil(256), PAGE_TOKENS, count];
+        self.program.launch("decode", grid, 256, arguments).into()
     }
 }

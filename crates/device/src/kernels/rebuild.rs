@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::PAGE_TOKENS;
 use super::coded_pages::{OpenLayer, Widths};
 use super::rows::Parts;
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Op, Program};
 
 /// The program for one width of heads and one way of turning. Its halves are f16.
 pub fn program(head_dim: usize, interleaved: bool) -> Arc<Program> {
@@ -78,16 +78,8 @@ impl Rebuild {
     }
 
     fn launch(&self, entry: &'static str, grid: [usize; 2], arguments: Vec<Argument>) -> Op {
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry,
-            },
-            grid: [grid[0] as u32, grid[1] as u32, 1],
-            threads: 256,
-            shared: 0,
-            arguments,
-        })
+        let [x, y] = grid;
+        self.program.launch(entry, [x, y, 1], 256, arguments).into()
     }
 
     /// Keys into `count` full pages (`u64` addresses at `pages`) at `layer_offset`; `positions`: of each page's first

@@ -19,7 +19,7 @@ use super::coded_pages::{ClosedLayer, OpenLayer, Widths};
 use super::codes::{Bits, group_of};
 use super::rows::Parts;
 use super::{Half, PAGE_TOKENS, Step};
-use crate::{Address, Argument, Kernel, Launch, Op, Program};
+use crate::{Address, Argument, Op, Program};
 
 /// Queries that a block takes at most: the columns of a matrix instruction.
 const MOST_QUERIES: usize = 8;
@@ -401,16 +401,8 @@ impl Remat {
         shared: usize,
         arguments: Vec<Argument>,
     ) -> Op {
-        Op::Launch(Launch {
-            kernel: Kernel {
-                program: Arc::clone(&self.program),
-                entry,
-            },
-            grid: grid.map(|size| size as u32),
-            threads: 256,
-            shared: shared as u32,
-            arguments,
-        })
+        let launch = self.program.launch(entry, grid, 256, arguments);
+        launch.with_shared(shared).into()
     }
 
     /// Puts the rows that bring keys back (f16 `[kv][width]`: `B` for latents, the keys' weights for inputs) into the order
