@@ -2,8 +2,11 @@
 //!
 //! What it is for is proof: kernels are tested against their definitions where there is no GPU. Memory comes filled with
 //! NaN and is guarded on both sides, the guards are looked at after every launch, arguments are counted, and threads run
-//! in an order that can be turned over, so that a missing barrier shows. What it cannot show is time, and what a real
-//! GPU's memory model allows. Needs a C++ compiler (`CXX`, by default `c++`).
+//! in an order that can be turned over, so that a missing barrier shows. A kernel that reads or writes far outside, at an
+//! address that is not aligned, or outside an array of its own ends the process by a signal (SIGSEGV, SIGILL). What it cannot
+//! show is time, and what a real GPU's memory model allows. Needs a C++ compiler (`CXX`, by default `c++`), and Unix.
+
+mod piece;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
@@ -16,15 +19,15 @@ use half::{bf16, f16};
 use libloading::Library;
 use sha2::{Digest, Sha256};
 
+use self::piece::Piece;
 use crate::plan::{Argument, Launch, Number, Op, Plan, Product, Program};
 use crate::{Address, Device, DeviceError, MemoryInfo, kernels};
 
-/// Bytes of a guard on each side of a piece of memory.
-const GUARD: usize = 256;
-/// What a guard is filled with.
-const GUARD_BYTE: u8 = 0xa5;
-/// Fresh memory: NaN as f32, f16 and bf16 alike.
-const FRESH_BYTE: u8 = 0xff;
+/// What a GPU does not forgive ends the process here too.
+const CHECKED: [&str; 2] = [
+    "-fsanitize=alignment,bounds,shift",
+    "-fsanitize-undefined-trap-on-error",
+];
 
 /// Multiprocessors that it says it has: few, so that small shapes are divided as large ones are on a GPU.
 const MULTIPROCESSORS: usize = 4;
@@ -39,9 +42,8 @@ pub struct Emulator {
 
 #[derive(Default)]
 struct State {
-    /// Address of the usable part → the whole.
-    pieces: BTreeMap<u64, Vec<u64>>,
-    sizes: HashMap<u64, usize>,
+    /// By address.
+    pieces: BTreeMap<u64, Piece>,
     taken: usize,
     programs: HashMap<u64, Library>,
 }
@@ -143,8 +145,7 @@ impl Emulator {
                     "its threads wait for each other in vain".to_string(),
                 ));
             }
-            2 => return Err(failed("it writes behind its shared memory".to_string())),
-            3 => return Err(failed("no memory for its threads".to_string())),
+            2 => return Err(failed("no memory for its threads".to_string())),
             _ => return Err(failed(format!("{} threads a block", launch.threads))),
         }
         match state.harmed() {
@@ -159,26 +160,15 @@ impl Emulator {
 impl State {
     /// A piece whose guards are not as they were.
     fn harmed(&self) -> Option<(Address, usize)> {
-        self.pieces.iter().find_map(|(address, whole)| {
-            let bytes = self.sizes[address];
-            let all = whole.len() * 8;
-            // SAFETY: the bytes of a vector of numbers, read while nothing runs.
-            let whole = unsafe { std::slice::from_raw_parts(whole.as_ptr().cast::<u8>(), all) };
-            let start = (address - whole.as_ptr() as u64) as usize;
-            let guards = whole[start - GUARD..start]
-                .iter()
-                .chain(&whole[start + bytes..start + bytes + GUARD]);
-            guards
-                .into_iter()
-                .any(|byte| *byte != GUARD_BYTE)
-                .then_some((Address(*address), bytes))
-        })
+        let mut pieces = self.pieces.values();
+        let harmed = pieces.find(|piece| piece.is_harmed());
+        harmed.map(|piece| (Address(piece.start()), piece.bytes()))
     }
 
     /// Whether `bytes` at `address` lie in one piece.
     fn holds(&self, address: Address, bytes: usize) -> bool {
         let found = self.pieces.range(..=address.0).next_back();
-        found.is_some_and(|(start, _)| address.0 + bytes as u64 <= start + self.sizes[start] as u64)
+        found.is_some_and(|(start, piece)| address.0 + bytes as u64 <= start + piece.bytes() as u64)
     }
 }
 
@@ -217,7 +207,9 @@ fn build(program: &Program) -> Result<Library, DeviceError> {
         std::fs::write(&text, &source).map_err(|error| failed(error.to_string()))?;
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_string());
         let output = Command::new(&compiler)
-            .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-o"])
+            .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w"])
+            .args(CHECKED)
+            .arg("-o")
             .args([&object, &text])
             .output()
             .map_err(|error| failed(format!("{compiler} does not start: {error}")))?;
@@ -328,17 +320,16 @@ impl Device for Emulator {
                 mend: "give the emulator more".to_string(),
             });
         }
-        // Aligned to 256, a guard on each side.
-        let mut whole = vec![0_u64; (bytes + 2 * GUARD + 256).div_ceil(8)];
-        let start = (whole.as_ptr() as u64 + GUARD as u64).next_multiple_of(256);
-        let offset = (start - whole.as_ptr() as u64) as usize;
-        let all = whole.len() * 8;
-        // SAFETY: the bytes of a vector of numbers that nobody else knows yet.
-        let raw = unsafe { std::slice::from_raw_parts_mut(whole.as_mut_ptr().cast::<u8>(), all) };
-        raw.fill(GUARD_BYTE);
-        raw[offset..offset + bytes].fill(FRESH_BYTE);
-        state.pieces.insert(start, whole);
-        state.sizes.insert(start, bytes);
+        let Some(piece) = Piece::new(bytes) else {
+            return Err(DeviceError::Memory {
+                device: self.name(),
+                wanted: bytes,
+                free: self.memory - state.taken,
+                mend: "end other programs: the system has no more".to_string(),
+            });
+        };
+        let start = piece.start();
+        state.pieces.insert(start, piece);
         state.taken += bytes;
         Ok(Address(start))
     }
@@ -346,7 +337,6 @@ impl Device for Emulator {
     fn free(&self, address: Address, bytes: usize) {
         let mut state = self.lock();
         state.pieces.remove(&address.0);
-        state.sizes.remove(&address.0);
         state.taken -= bytes;
     }
 

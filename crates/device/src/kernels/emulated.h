@@ -1,7 +1,7 @@
 // A GPU's block on one thread of the processor: what kernels call, for a C++ compiler.
 //
 // Every thread of a block is a fibre with a stack of its own; a barrier hands over to the next fibre. Blocks run one after
-// another. Shared memory is filled with NaN before each block and guarded behind its end; threads run in an order that
+// another. Shared memory is filled with NaN before each block and ends at a protected page; threads run in an order that
 // the caller may turn over, so that a missing barrier shows, and copies behind their backs arrive when they are waited for.
 // Speed is that of a test.
 
@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sys/mman.h>
 #include <utility>
 #include <vector>
 #if !defined(__x86_64__)
@@ -33,7 +34,7 @@ namespace emulated {
 enum State { RUNS, WARP, BLOCK, DONE };
 constexpr int MOST = 1024;
 constexpr size_t STACK = 192 << 10;
-constexpr u32 GUARD = 0x5afe5afe;
+constexpr size_t SHARED = 256 << 10;
 // What a lane gives its warp at once, at most.
 constexpr int WORDS = 12;
 
@@ -92,8 +93,9 @@ struct Block {
   Place scheduler;
   int current = 0;
   int threads = 0;
+  // Where shared memory ends: at a page that nobody may touch.
+  u8* shared_end = nullptr;
   u8* shared = nullptr;
-  size_t shared_bytes = 0;
   void (*entry)(void*) = nullptr;
   void* context = nullptr;
 };
@@ -195,22 +197,24 @@ struct Call {
   F* function;
 };
 
-// 0 done, 1 threads wait in vain, 2 written behind shared memory, 3 no memory, 4 too many threads.
+// 0 done, 1 threads wait in vain, 2 no memory, 3 too many threads.
 template <class F>
 int launch(const u32* grid, const u32* threads, u32 shared_bytes, bool turned, F& function) {
   u64 count = (u64)threads[0] * threads[1];
-  if (count == 0 || count > MOST || threads[2] != 1) return 4;
+  if (count == 0 || count > MOST || threads[2] != 1) return 3;
   static thread_local Block* kept = nullptr;
   if (!kept) {
     kept = new Block;
     kept->stacks = (char*)std::malloc(STACK * MOST);
-    kept->shared = (u8*)std::aligned_alloc(128, (256 << 10) + 128);
-    if (!kept->stacks || !kept->shared) return 3;
+    void* pages = mmap(nullptr, SHARED + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!kept->stacks || pages == MAP_FAILED) return 2;
+    kept->shared_end = (u8*)pages + SHARED;
+    if (mprotect(kept->shared_end, 4096, PROT_NONE) != 0) return 2;
   }
-  if (shared_bytes > (256 << 10)) return 3;
+  if (shared_bytes > SHARED) return 2;
   block = kept;
   block->threads = (int)count;
-  block->shared_bytes = shared_bytes;
+  block->shared = block->shared_end - (shared_bytes + 15) / 16 * 16;
   block->entry = [](void* context) { (*(F*)context)(); };
   block->context = &function;
   gridDim = {grid[0], grid[1], grid[2]};
@@ -220,9 +224,7 @@ int launch(const u32* grid, const u32* threads, u32 shared_bytes, bool turned, F
       for (u32 x = 0; x < grid[0]; x++) {
         blockIdx = {x, y, z};
         std::memset(block->shared, 0xff, shared_bytes);
-        std::memcpy(block->shared + shared_bytes, &GUARD, 4);
         if (!run_block(turned)) return 1;
-        if (std::memcmp(block->shared + shared_bytes, &GUARD, 4) != 0) return 2;
       }
   return 0;
 }
