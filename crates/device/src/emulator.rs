@@ -146,6 +146,11 @@ impl Emulator {
                 ));
             }
             2 => return Err(failed("no memory for its threads".to_string())),
+            4 => {
+                return Err(failed(
+                    "lanes of a warp do different things where they must do one, or some have ended".to_string(),
+                ));
+            }
             _ => return Err(failed(format!("{} threads a block", launch.threads))),
         }
         match state.harmed() {

@@ -70,7 +70,10 @@ struct Fibre {
   Place place;
   State state;
 };
+// What a warp does together.
+enum Together { SYNC, SHUFFLE, MMA_F16, MMA_BF16, MATRIX };
 struct Warp {
+  Together does[32];
   // Two sets, used in turn, so that one barrier an exchange is enough.
   u32 slots[2][32][WORDS];
   int turn[32];
@@ -101,10 +104,11 @@ struct Block {
 };
 static thread_local Block* block = nullptr;
 
-static void leave(State state) {
+static void leave(State state, Together does = SYNC) {
   Block* b = block;
   Fibre& fibre = b->fibres[b->current];
   fibre.state = state;
+  b->warps[b->current / 32].does[b->current % 32] = does;
 #if defined(__x86_64__)
   footnote_switch(&fibre.place, b->scheduler);
 #else
@@ -147,8 +151,9 @@ static void prepare(int thread) {
   makecontext(&fibre.place, start, 0);
 #endif
 }
-// Runs all fibres of a block to their ends; false where they wait for each other in vain.
-static bool run_block(bool turned) {
+// Runs all fibres of a block to their ends: 0, or 1 where they wait for each other in vain, or 4 where lanes of a warp do
+// different things together, or some have ended.
+static int run_block(bool turned) {
   Block* b = block;
   int warps = (b->threads + 31) / 32;
   for (int thread = 0; thread < b->threads; thread++) prepare(thread);
@@ -174,6 +179,8 @@ static bool run_block(bool turned) {
         }
         if (alive == 0 || waiting != alive) break;
         for (int lane = 0; lane < count; lane++)
+          if (alive != count || b->warps[warp].does[lane] != b->warps[warp].does[0]) return 4;
+        for (int lane = 0; lane < count; lane++)
           if (b->fibres[first + lane].state == WARP) b->fibres[first + lane].state = RUNS;
       }
     }
@@ -182,12 +189,12 @@ static bool run_block(bool turned) {
       alive += b->fibres[thread].state != DONE;
       waiting += b->fibres[thread].state == BLOCK;
     }
-    if (alive == 0) return true;
+    if (alive == 0) return 0;
     if (waiting == alive) {
       for (int thread = 0; thread < b->threads; thread++)
         if (b->fibres[thread].state == BLOCK) b->fibres[thread].state = RUNS;
     } else if (!moved) {
-      return false;
+      return 1;
     }
   }
 }
@@ -197,7 +204,7 @@ struct Call {
   F* function;
 };
 
-// 0 done, 1 threads wait in vain, 2 no memory, 3 too many threads.
+// 0 done, 1 and 4 as `run_block`, 2 no memory, 3 too many threads.
 template <class F>
 int launch(const u32* grid, const u32* threads, u32 shared_bytes, bool turned, F& function) {
   u64 count = (u64)threads[0] * threads[1];
@@ -224,7 +231,7 @@ int launch(const u32* grid, const u32* threads, u32 shared_bytes, bool turned, F
       for (u32 x = 0; x < grid[0]; x++) {
         blockIdx = {x, y, z};
         std::memset(block->shared, 0xff, shared_bytes);
-        if (!run_block(turned)) return 1;
+        if (int failed = run_block(turned)) return failed;
       }
   return 0;
 }
@@ -246,12 +253,12 @@ u32 count_arguments(void (*)(A...)) {
 
 static int lane() { return block->current % 32; }
 // Gives `count` words to the warp and returns where all lanes' words are.
-static u32 (*give(const u32* words, int count))[WORDS] {
+static u32 (*give(Together does, const u32* words, int count))[WORDS] {
   Warp& warp = block->warps[block->current / 32];
   int turn = warp.turn[lane()];
   warp.turn[lane()] ^= 1;
   std::memcpy(warp.slots[turn][lane()], words, 4 * count);
-  leave(WARP);
+  leave(WARP, does);
   return warp.slots[turn];
 }
 }  // namespace emulated
@@ -323,7 +330,7 @@ DEVICE float multiply_then_add(float a, float b, float c) {
   return product + c;
 }
 
-template <float (*widen)(u16)>
+template <float (*widen)(u16), emulated::Together does>
 static inline void emulated_mma(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
   // Each lane widens what it holds, once for all that multiply by it: a pair is two words.
   u32 words[emulated::WORDS];
@@ -331,7 +338,7 @@ static inline void emulated_mma(float (&c)[4], const u32 (&a)[4], const u32 (&b)
     u32 pair = i < 8 ? a[i / 2] : b[(i - 8) / 2];
     words[i] = float_to_bits(widen((u16)(pair >> (16 * (i % 2)))));
   }
-  auto all = emulated::give(words, 12);
+  auto all = emulated::give(does, words, 12);
   int g = emulated::lane() / 4, t = emulated::lane() % 4;
   float rows[2][16], columns[2][16];
   for (int k = 0; k < 16; k++) {
@@ -348,14 +355,14 @@ static inline void emulated_mma(float (&c)[4], const u32 (&a)[4], const u32 (&b)
   }
 }
 static inline float emulated_bf16(u16 x) { return bits_to_float((u32)x << 16); }
-DEVICE void mma_f16(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) { emulated_mma<f32_of_f16>(c, a, b); }
-DEVICE void mma_bf16(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) { emulated_mma<emulated_bf16>(c, a, b); }
+DEVICE void mma_f16(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) { emulated_mma<f32_of_f16, emulated::MMA_F16>(c, a, b); }
+DEVICE void mma_bf16(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) { emulated_mma<emulated_bf16, emulated::MMA_BF16>(c, a, b); }
 
 static inline void emulated_ldmatrix(u32 (&r)[4], const void* row, bool turned) {
   if ((size_t)row % 16 != 0) std::abort();
   u32 words[2];
   std::memcpy(words, &row, 8);
-  auto all = emulated::give(words, 2);
+  auto all = emulated::give(emulated::MATRIX, words, 2);
   int g = emulated::lane() / 4, t = emulated::lane() % 4;
   for (int matrix = 0; matrix < 4; matrix++) {
     u16 pair[2];
@@ -368,7 +375,7 @@ static inline void emulated_ldmatrix(u32 (&r)[4], const void* row, bool turned) 
     r[matrix] = (u32)pair[1] << 16 | pair[0];
   }
   // The rows may be written again as soon as all have read them.
-  emulated::leave(emulated::WARP);
+  emulated::leave(emulated::WARP, emulated::MATRIX);
 }
 DEVICE void ldmatrix(u32 (&r)[4], const void* row) { emulated_ldmatrix(r, row, false); }
 DEVICE void ldmatrix_trans(u32 (&r)[4], const void* row) { emulated_ldmatrix(r, row, true); }
@@ -400,7 +407,7 @@ DEVICE void copy_wait() {
   for (size_t& end : copies.ends) end -= done;
 }
 
-DEVICE u32 shuffle(u32 x, int lane) { return emulated::give(&x, 1)[lane & 31][0]; }
+DEVICE u32 shuffle(u32 x, int lane) { return emulated::give(emulated::SHUFFLE, &x, 1)[lane & 31][0]; }
 DEVICE u32 shuffle_xor(u32 x, int mask) { return shuffle(x, emulated::lane() ^ mask); }
 DEVICE float shuffle(float x, int lane) { return bits_to_float(shuffle(float_to_bits(x), lane)); }
 DEVICE float shuffle_xor(float x, int mask) { return bits_to_float(shuffle_xor(float_to_bits(x), mask)); }
