@@ -600,30 +600,38 @@ fn forks_share_pages_until_they_write() {
     assert_eq!(decoder.cache(CachePolicy::Full).unwrap().len(), 0);
 }
 
-/// A real model of codes writes the same tokens, greedily.
+/// Real models of codes write the same tokens, greedily: a few on the interpreter, and 200 on a GPU.
 #[test]
-fn a_real_model_writes_the_same_tokens() {
-    let Some(path) = footnote_testkit::model("smollm2-135m-instruct-q4_1.gguf") else {
-        footnote_testkit::skip(
-            module_path!(),
-            "no model smollm2-135m; `footnote models get` fetches it",
-        );
-        return;
+fn real_models_write_the_same_tokens() {
+    let count = match std::env::var("FOOTNOTE_TEST_DEVICE") {
+        Ok(_) => 200,
+        Err(_) => 2,
     };
-    let (host, device) = both(&path, 32);
-    let prompt = host.tokenizer.encode("The capital of France is").unwrap();
-    let write = |decoder: &Decoder| -> Vec<u32> {
-        let mut cache = decoder.full_cache().unwrap();
-        let vocab = decoder.config().vocab;
-        let logits = read(decoder, &mut cache, &prompt, Origin::Prompt);
-        let mut token = greedy(&logits[logits.len() - vocab..]).unwrap();
-        let mut written = vec![token];
-        for _ in 0..1 {
-            let logits = read(decoder, &mut cache, &[token], Origin::Written);
-            token = greedy(&logits).unwrap();
-            written.push(token);
-        }
-        written
-    };
-    assert_eq!(write(&device.decoder), write(&host.decoder));
+    for name in [
+        "smollm2-135m-instruct-q4_1",
+        "qwen2.5-coder-0.5b-instruct-q4_k_m",
+    ] {
+        let Some(path) = footnote_testkit::model(&format!("{name}.gguf")) else {
+            footnote_testkit::skip(
+                module_path!(),
+                &format!("no model {name}; `footnote models get` fetches it"),
+            );
+            continue;
+        };
+        let (host, device) = both(&path, 32);
+        let prompt = host.tokenizer.encode("The capital of France is").unwrap();
+        let write = |decoder: &Decoder| -> Vec<u32> {
+            let mut cache = decoder.full_cache().unwrap();
+            let vocab = decoder.config().vocab;
+            let logits = read(decoder, &mut cache, &prompt, Origin::Prompt);
+            let mut written = vec![greedy(&logits[logits.len() - vocab..]).unwrap()];
+            while written.len() < count {
+                let last = &written[written.len() - 1..];
+                let logits = read(decoder, &mut cache, last, Origin::Written);
+                written.push(greedy(&logits).unwrap());
+            }
+            written
+        };
+        assert_eq!(write(&device.decoder), write(&host.decoder), "{name}");
+    }
 }
