@@ -453,6 +453,17 @@ fn keys_of_other_heads() {
 }
 
 #[test]
+fn heads_of_96() {
+    check(&case(shape(Form::Keys, Bits::Four, 2, 96, 64, 3)));
+    check(&case(shape(Form::RotatedKeys, Bits::Two, 1, 96, 128, 8)));
+    check(&case(Shape {
+        interleaved: true,
+        ..shape(Form::Latents, Bits::Three, 4, 96, 384, 2)
+    }));
+    check(&case(shape(Form::Inputs, Bits::Four, 2, 96, 192, 2)));
+}
+
+#[test]
 fn latents() {
     for (at, bits) in Bits::ALL.into_iter().enumerate() {
         let group = [7, 1, 4, 7, 2][at];

@@ -58,6 +58,9 @@ pub struct Shape {
     pub half: Half,
 }
 
+/// Widths of heads that there are kernels for.
+pub const HEAD_DIMS: [usize; 4] = [32, 64, 96, 128];
+
 /// What a shape comes to.
 struct Sizes {
     width: usize,
@@ -204,7 +207,7 @@ impl Shape {
     /// Where heads are of another width, or `outlier` is asked for of what has no latents.
     pub fn program(&self) -> Arc<Program> {
         assert!(!self.outlier || self.form == Form::Latents, "{self:?}");
-        assert!([32, 64, 128].contains(&self.widths.head_dim), "{self:?}");
+        assert!(HEAD_DIMS.contains(&self.widths.head_dim), "{self:?}");
         let sizes = self.sizes();
         let form = match self.form {
             Form::Keys | Form::RotatedKeys => 0,
@@ -301,6 +304,8 @@ pub(super) fn programs() -> Vec<Arc<Program>> {
         shape(Form::Keys, Bits::Four, 2, 128, 2048, 32),
         shape(Form::Latents, Bits::Four, 2, 64, 896, 22),
         shape(Form::Inputs, Bits::Half, 2, 64, 2048, 32),
+        shape(Form::Keys, Bits::Four, 8, 96, 3072, 32),
+        shape(Form::Latents, Bits::Four, 8, 96, 3072, 32),
     ]);
     shapes.push(Shape {
         interleaved: true,

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use footnote_device::kernels::coded_pages::{Kept, Widths};
 use footnote_device::kernels::codes::Codes;
 use footnote_device::kernels::product::{Job, Jobs, Matrix, Packed, Products};
-use footnote_device::kernels::remat::{self, Form, LayerPlace, Remat, Shape, accumulator_layer};
+use footnote_device::kernels::remat::{
+    self, Form, HEAD_DIMS, LayerPlace, Remat, Shape, accumulator_layer,
+};
 use footnote_device::kernels::{Half, PAGE_TOKENS};
 use footnote_device::{Address, Buffer, Device, Op, Page, Plan, bytes_of};
 use half::f16;
@@ -223,7 +225,7 @@ impl CodedPolicy {
         bases: &dyn Fn(usize) -> LayerBasesOwned,
     ) -> Result<CodedPolicy, EngineError> {
         let config = &model.config;
-        if ![32, 64, 128].contains(&config.head_dim) {
+        if !HEAD_DIMS.contains(&config.head_dim) {
             return Err(EngineError::Request(format!(
                 "heads of {} values have no kernels for {policy} on {}; use `full`, or `--device cpu`",
                 config.head_dim,

@@ -30,11 +30,11 @@ pub fn weights(kind: &str) -> Vec<Weight> {
 
 /// Made-up weights of a family, `hidden` wide.
 pub fn weights_of(kind: &str, hidden: usize) -> Vec<Weight> {
-    weights_with(kind, hidden, HEADS)
+    weights_with(kind, hidden, HEADS, DIM)
 }
 
-/// The same with so many query heads; there are two of keys.
-pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
+/// The same with so many query heads of `dim` values; there are two of keys.
+pub fn weights_with(kind: &str, hidden: usize, heads: usize, dim: usize) -> Vec<Weight> {
     let mut seed = 1_u64;
     let mut make = |name: String, shape: &[usize], size: f32, centre: f32| {
         let values = (0..shape.iter().product::<usize>())
@@ -48,7 +48,7 @@ pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
             .collect();
         (name, shape.to_vec(), values)
     };
-    let kv = 2 * DIM;
+    let kv = 2 * dim;
     let mut all = vec![
         make(
             "model.embed_tokens.weight".into(),
@@ -64,7 +64,7 @@ pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
             make(name("input_layernorm.weight"), &[hidden], 0.2, 1.0),
             make(
                 name("self_attn.q_proj.weight"),
-                &[heads * DIM, hidden],
+                &[heads * dim, hidden],
                 0.3,
                 0.0,
             ),
@@ -72,7 +72,7 @@ pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
             make(name("self_attn.v_proj.weight"), &[kv, hidden], 0.3, 0.0),
             make(
                 name("self_attn.o_proj.weight"),
-                &[hidden, heads * DIM],
+                &[hidden, heads * dim],
                 0.3,
                 0.0,
             ),
@@ -82,7 +82,7 @@ pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
             make(name("mlp.down_proj.weight"), &[hidden, 96], 0.3, 0.0),
         ]);
         if kind == "qwen2" {
-            for (part, width) in [("q", heads * DIM), ("k", kv), ("v", kv)] {
+            for (part, width) in [("q", heads * dim), ("k", kv), ("v", kv)] {
                 all.push(make(
                     name(&format!("self_attn.{part}_proj.bias")),
                     &[width],
@@ -95,7 +95,7 @@ pub fn weights_with(kind: &str, hidden: usize, heads: usize) -> Vec<Weight> {
             for part in ["q", "k"] {
                 all.push(make(
                     name(&format!("self_attn.{part}_norm.weight")),
-                    &[DIM],
+                    &[dim],
                     0.3,
                     1.0,
                 ));
@@ -139,9 +139,11 @@ pub fn write_folder(folder: &Path, kind: &str, weights: &[Weight]) {
         .enumerate()
         .map(|(id, token)| (token.as_str(), id))
         .collect();
+    // Of keys there are two heads.
+    let dim = weights[4].1[0] / 2;
     let config = json!({
-        "model_type": kind, "hidden_size": weights[1].1[0], "num_attention_heads": weights[3].1[0] / DIM,
-        "num_key_value_heads": 2, "head_dim": DIM, "num_hidden_layers": LAYERS,
+        "model_type": kind, "hidden_size": weights[1].1[0], "num_attention_heads": weights[3].1[0] / dim,
+        "num_key_value_heads": 2, "head_dim": dim, "num_hidden_layers": LAYERS,
         "intermediate_size": 96, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
         "rope_theta": 10_000.0, "vocab_size": VOCAB, "tie_word_embeddings": true,
         "eos_token_id": 27, "torch_dtype": "bfloat16",
