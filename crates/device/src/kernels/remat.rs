@@ -46,7 +46,7 @@ pub struct Shape {
     pub form: Form,
     /// Bits of a code.
     pub bits: Bits,
-    /// The layer's widths; `head_dim` is 32, 64 or 128.
+    /// The layer's widths; `head_dim` is one of [`HEAD_DIMS`].
     pub widths: Widths,
     /// Query heads, as many for each of `kv_heads`.
     pub heads: usize,
