@@ -65,7 +65,7 @@ pub struct PageLayout {
     /// Bytes from a full page's start to each layer.
     pub layer_offsets: Vec<usize>,
     /// What caches of codes keep.
-    pub(super) coded: Option<CodedPolicy>,
+    pub(super) coded: Option<Arc<CodedPolicy>>,
 }
 
 impl PageLayout {
@@ -86,7 +86,7 @@ impl PageLayout {
         policy: CachePolicy,
         window: Window,
         shape: CacheShape,
-        coded: CodedPolicy,
+        coded: Arc<CodedPolicy>,
     ) -> PageLayout {
         PageLayout {
             policy,

@@ -406,7 +406,16 @@ impl DeviceModel {
         let layout = Arc::new(match policy {
             CachePolicy::Full => PageLayout::full(shape),
             policy => {
-                let coded = CodedPolicy::new(self, policy, keeps, bases)?;
+                // What it needs of each layer does not depend on the window.
+                let other = match window {
+                    Window::Recent => Window::None,
+                    Window::None => Window::Recent,
+                };
+                let made = layouts.get(&(policy, other));
+                let coded = match made.and_then(|layout| layout.coded.clone()) {
+                    Some(coded) => coded,
+                    None => Arc::new(CodedPolicy::new(self, policy, keeps, bases)?),
+                };
                 PageLayout::coded(policy, window, shape, coded)
             }
         });
