@@ -452,6 +452,26 @@ fn keys_of_other_heads() {
     }));
 }
 
+/// Blocks share heads of keys where their queries fit one, and heads of many queries have several.
+#[test]
+fn blocks_are_as_many_as_queries_want() {
+    let blocks = |kv_heads, group| {
+        Remat::new(shape(
+            Form::Latents,
+            Bits::Four,
+            kv_heads,
+            64,
+            64 * kv_heads,
+            group,
+        ))
+        .blocks()
+    };
+    assert_eq!(blocks(8, 4), 4, "two heads a block");
+    assert_eq!(blocks(8, 1), 2, "four");
+    assert_eq!(blocks(2, 7), 2);
+    assert_eq!(blocks(2, 16), 4, "two blocks a head");
+}
+
 #[test]
 fn heads_of_96() {
     check(&case(shape(Form::Keys, Bits::Four, 2, 96, 64, 3)));

@@ -410,6 +410,12 @@ impl Remat {
         launch.with_shared(shared).into()
     }
 
+    /// Blocks for each split of a row's context.
+    pub fn blocks(&self) -> usize {
+        let Sizes { heads, taken, .. } = self.shape.sizes();
+        self.shape.widths.kv_heads / heads * self.shape.group().div_ceil(taken)
+    }
+
     /// Puts the rows that bring keys back (f16 `[kv][width]`: `B` for latents, the keys' weights for inputs) into the order
     /// in which [`attend`](Self::attend) reads them, as many halves. Once for each layer of a model.
     pub fn arrange(&self, matrix: Address, out: Address) -> Op {
@@ -462,9 +468,7 @@ impl Remat {
             partials.weighed.into(),
             partials.sums.into(),
         ];
-        let Sizes { heads, taken, .. } = self.shape.sizes();
-        let blocks = self.shape.widths.kv_heads / heads * self.shape.group().div_ceil(taken);
-        let grid = [partials.splits, blocks, step.rows];
+        let grid = [partials.splits, self.blocks(), step.rows];
         self.launch("remat", grid, self.shape.shared_bytes(), arguments)
     }
 

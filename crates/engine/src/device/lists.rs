@@ -272,9 +272,12 @@ impl<'a> LayOut<'a> {
             // A row at a time.
             std::iter::repeat_n(step.cache.len() + rows, *rows)
         });
+        // Layers may be read by different kernels: that of the fewest blocks is cut finest.
+        let layers = coded.iter().flat_map(|coded| &coded.layers);
+        let blocks = layers.map(|layer| layer.remat.blocks()).min().unwrap_or(1);
         let division = Division {
             multiprocessors: self.model.device.multiprocessors(),
-            blocks: self.model.config.kv_heads,
+            blocks,
             most: MOST_CODED_SPLITS,
         };
         let lists = RowLists {
