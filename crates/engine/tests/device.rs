@@ -1,83 +1,23 @@
 //! Models on a device beside the same models on the processor. The device is the interpreter of launch plans, which runs
-//! the GPU's own kernels as C++; with `FOOTNOTE_TEST_DEVICE=cuda:0` and the feature `cuda` it is that GPU.
+//! the GPU's own kernels as C++, or a GPU (`tiny::devices`).
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
 
 mod tiny;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use footnote_device::Device;
-use footnote_device::emulator::Emulator;
 use footnote_engine::cache::{Cache, CachePolicy, Window};
-use footnote_engine::device::open;
 use footnote_engine::kernels::Bits;
 use footnote_engine::{
-    Decoder, LoadedModel, Mode, OnDevice, Origin, Outputs, PerplexityOptions, Perturbation,
-    Scratch, Step, Target, greedy, perplexity,
+    Decoder, LoadedModel, Mode, Origin, Outputs, PerplexityOptions, Perturbation, Scratch, Step,
+    Target, greedy, perplexity,
 };
-
-fn test_device() -> Arc<dyn Device> {
-    match std::env::var("FOOTNOTE_TEST_DEVICE") {
-        Ok(name) => open(name.parse().unwrap())
-            .unwrap()
-            .expect("a GPU, not the processor"),
-        Err(_) => Arc::new(Emulator::new(4 << 30)),
-    }
-}
+use tiny::devices::{apart, distance, on_device, on_processor, pass, read, step};
 
 /// The same file twice: on the processor, and on an interpreter with passes of `rows` tokens.
 fn both(path: &Path, rows: usize) -> (LoadedModel, LoadedModel) {
-    let on = OnDevice {
-        rows,
-        ..OnDevice::new(test_device())
-    };
-    let on = OnDevice {
-        cache_bytes: Some(256 << 20),
-        ..on
-    };
-    (
-        LoadedModel::open(path, None).unwrap(),
-        LoadedModel::open_on(path, None, Some(&on)).unwrap(),
-    )
-}
-
-fn read(decoder: &Decoder, cache: &mut Cache, tokens: &[u32], origin: Origin) -> Vec<f32> {
-    let mut steps = [Step {
-        tokens,
-        origin,
-        cache,
-        outputs: Outputs::Every,
-        perturbation: None,
-    }];
-    let rows = decoder
-        .forward(&mut steps, &mut Scratch::default(), &|| true)
-        .unwrap()
-        .unwrap();
-    decoder.logits(&rows).unwrap()
-}
-
-/// Largest difference over the largest value.
-fn apart(got: &[f32], wanted: &[f32]) -> f32 {
-    assert_eq!(got.len(), wanted.len());
-    let largest = wanted.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-    let differences = got.iter().zip(wanted).map(|(g, w)| (g - w).abs());
-    differences.fold(0.0_f32, |most, x| {
-        if x.is_nan() {
-            f32::INFINITY
-        } else {
-            most.max(x)
-        }
-    }) / largest
-}
-
-/// Length of the difference over the length of what is wanted.
-fn distance(got: &[f32], wanted: &[f32]) -> f32 {
-    let square = |x: f32| f64::from(x).powi(2);
-    let difference: f64 = got.iter().zip(wanted).map(|(g, w)| square(g - w)).sum();
-    let length: f64 = wanted.iter().map(|w| square(*w)).sum();
-    (difference / length).sqrt() as f32
+    (on_processor(path), on_device(path, rows, 256 << 20))
 }
 
 /// Every family and both kinds of halves, over more than one page, in chunks of odd sizes and then token by token.
@@ -212,18 +152,9 @@ fn the_outlier_channel_is_the_processors() {
             said[1].extend(read(decoder, &mut cache, &[*token], Origin::Written));
             at += 1;
         }
-        let mut steps = [&mut other, &mut cache].map(|cache| Step {
-            tokens: &tokens[at..=at],
-            origin: Origin::Written,
-            cache,
-            outputs: Outputs::Every,
-            perturbation: None,
-        });
-        let rows = decoder
-            .forward(&mut steps, &mut Scratch::default(), &|| true)
-            .unwrap()
-            .unwrap();
-        said.push(decoder.logits(&rows).unwrap());
+        let mut steps =
+            [&mut other, &mut cache].map(|cache| step(cache, &tokens[at..=at], Origin::Written));
+        said.push(pass(decoder, &mut steps));
         said
     };
     let (with, without) = (
@@ -290,18 +221,11 @@ fn tokens_written_together_go_on_in_the_next_group() {
             });
             let mut said = Vec::new();
             for count in [4, 1] {
-                let mut steps = caches.each_mut().map(|cache| Step {
-                    tokens: &tokens[cache.len()..][..count],
-                    origin: Origin::Written,
-                    cache,
-                    outputs: Outputs::Every,
-                    perturbation: None,
+                let mut steps = caches.each_mut().map(|cache| {
+                    let at = cache.len();
+                    step(cache, &tokens[at..at + count], Origin::Written)
                 });
-                let rows = decoder
-                    .forward(&mut steps, &mut Scratch::default(), &|| true)
-                    .unwrap()
-                    .unwrap();
-                said.push(decoder.logits(&rows).unwrap());
+                said.push(pass(decoder, &mut steps));
             }
             said
         };
@@ -403,11 +327,7 @@ fn a_pass_of_many_is_many_passes() {
             perturbation: None,
         })
         .collect();
-    let rows = decoder
-        .forward(&mut steps, &mut Scratch::default(), &|| true)
-        .unwrap()
-        .unwrap();
-    let together = decoder.logits(&rows).unwrap();
+    let together = pass(decoder, &mut steps);
     let mut at = 0;
     for (index, alone) in alone.iter().enumerate() {
         let part = &together[at..at + alone.len()];
@@ -476,11 +396,22 @@ fn whole_groups_are_read_from_their_start() {
     let folder = tempfile::tempdir().unwrap();
     tiny::write_folder(folder.path(), "llama", &tiny::weights("llama"));
     let (_, device) = both(folder.path(), 256);
-    let plan = device
-        .decoder
-        .cache_plan(CachePolicy::Kv(Bits::Four), Window::None)
-        .unwrap();
-    let mut cache = plan.empty();
+    let (bits, outlier) = (Bits::Four, false);
+    let plan = |window| {
+        let policy = CachePolicy::XQuant { bits, outlier };
+        device.decoder.cache_plan(policy, window).unwrap()
+    };
+    // What a policy needs of each layer is on the device once.
+    let free = || {
+        let model = device.decoder.device().unwrap();
+        model.device().memory().unwrap().free
+    };
+    let before = free();
+    plan(Window::Recent);
+    let after = free();
+    let mut cache = plan(Window::None).empty();
+    assert!(after < before);
+    assert_eq!(free(), after);
     let mut step = |tokens: &[u32], origin| {
         let mut steps = [Step {
             tokens,
@@ -546,11 +477,7 @@ fn moved_heads_give_what_the_processors_give() {
                             perturbation,
                         })
                         .collect();
-                    let rows = decoder
-                        .forward(&mut steps, &mut Scratch::default(), &|| true)
-                        .unwrap()
-                        .unwrap();
-                    let logits = decoder.logits(&rows).unwrap();
+                    let logits = pass(decoder, &mut steps);
                     for (said, logits) in said.iter_mut().zip(logits.chunks(logits.len() / 2)) {
                         said.extend_from_slice(logits);
                     }

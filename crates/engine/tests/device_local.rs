@@ -1,19 +1,17 @@
 //! Requests to a model on a device: admission by free pages, waiting, refusal, and memory that comes back. The device is
-//! the interpreter of launch plans.
+//! the interpreter of launch plans, or a GPU (`tiny::devices`).
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
 
 mod tiny;
 
-use std::sync::Arc;
-
-use footnote_device::emulator::Emulator;
 use footnote_engine::cache::CacheChoice;
 use footnote_engine::device::PageLayout;
 use footnote_engine::{
     EngineError, GenerateRequest, Grammar, LanguageModel, LoadedModel, LocalModel, LocalOptions,
     OnDevice, Prompt,
 };
+use tiny::devices::test_device;
 
 /// A tiny model with device memory for caches of `pages` full pages.
 fn model(pages: usize, prefix_bytes: usize) -> LocalModel {
@@ -28,7 +26,7 @@ fn model(pages: usize, prefix_bytes: usize) -> LocalModel {
     let on = OnDevice {
         cache_bytes: Some(pages * page),
         rows: 256,
-        ..OnDevice::new(Arc::new(Emulator::new(1 << 30)))
+        ..OnDevice::new(test_device(1 << 30))
     };
     let loaded = LoadedModel::open_on(folder.path(), None, Some(&on)).unwrap();
     let options = LocalOptions {
@@ -124,7 +122,7 @@ fn policies_are_made_from_the_caches_memory() {
     tiny::write_folder(folder.path(), "qwen2", &tiny::weights_of("qwen2", 160));
     let on = OnDevice {
         rows: 256,
-        ..OnDevice::new(Arc::new(Emulator::new(400 << 20)))
+        ..OnDevice::new(test_device(400 << 20))
     };
     let loaded = LoadedModel::open_on(folder.path(), None, Some(&on)).unwrap();
     let model = LocalModel::start("tiny".into(), loaded, &LocalOptions::default()).unwrap();

@@ -1,80 +1,24 @@
 //! SpecKV on a device beside the processor's: which pairs stay, what is said from them, and whose memory they take. The
-//! device is the interpreter of launch plans, which runs the GPU's own kernels as C++; with `FOOTNOTE_TEST_DEVICE=cuda:0`
-//! and the feature `cuda` it is that GPU.
+//! device is the interpreter of launch plans, or a GPU (`tiny::devices`).
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
 
 mod tiny;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use footnote_device::Device;
-use footnote_device::emulator::Emulator;
 use footnote_engine::cache::{Cache, CacheChoice};
 use footnote_engine::compress::{Draft, PairSelection};
-use footnote_engine::device::{PageLayout, open};
+use footnote_engine::device::PageLayout;
 use footnote_engine::{
     Completion, Contrast, Decoder, EngineError, GenerateRequest, Grammar, LanguageModel,
-    LoadedModel, LocalModel, LocalOptions, OnDevice, Origin, Outputs, Prompt, Scratch, Step, Weak,
+    LoadedModel, LocalModel, LocalOptions, Origin, Prompt, Weak,
 };
-use tempfile::TempDir;
+use tiny::devices::{apart, on_device, on_processor, read, tiny_file, tokens};
 
 /// The largest difference of a device's logits from the processor's, in the largest logit: as for any prompt.
 const BOUND: f32 = 2e-2;
-
-fn test_device() -> Arc<dyn Device> {
-    match std::env::var("FOOTNOTE_TEST_DEVICE") {
-        Ok(name) => open(name.parse().unwrap())
-            .unwrap()
-            .expect("a GPU, not the processor"),
-        Err(_) => Arc::new(Emulator::new(1 << 30)),
-    }
-}
-
-/// A tiny model of a family as a file of f32, which the processor multiplies as it is.
-fn tiny_file(kind: &str) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tiny.gguf");
-    tiny::write_gguf(&path, kind, &tiny::weights(kind));
-    (folder, path)
-}
-
-/// A model on a device, with passes of `rows` tokens and `cache_bytes` for caches.
-fn on_device(path: &Path, rows: usize, cache_bytes: usize) -> LoadedModel {
-    let on = OnDevice {
-        rows,
-        cache_bytes: Some(cache_bytes),
-        ..OnDevice::new(test_device())
-    };
-    LoadedModel::open_on(path, None, Some(&on)).unwrap()
-}
-
-fn on_processor(path: &Path) -> LoadedModel {
-    LoadedModel::open(path, None).unwrap()
-}
-
-fn tokens(count: u32, seed: u32) -> Vec<u32> {
-    (0..count)
-        .map(|at| (at * 7 + at * at % 13 + seed * 31) % tiny::VOCAB as u32)
-        .collect()
-}
-
-fn read(decoder: &Decoder, cache: &mut Cache, tokens: &[u32], origin: Origin) -> Vec<f32> {
-    let mut steps = [Step {
-        tokens,
-        origin,
-        cache,
-        outputs: Outputs::Every,
-        perturbation: None,
-    }];
-    let rows = decoder
-        .forward(&mut steps, &mut Scratch::default(), &|| true)
-        .unwrap()
-        .unwrap();
-    decoder.logits(&rows).unwrap()
-}
 
 /// The logits of a prompt's last token and of what is written after it, read as a request reads them.
 fn say(decoder: &Decoder, cache: &mut Cache, last: u32) -> Vec<f32> {
@@ -83,20 +27,6 @@ fn say(decoder: &Decoder, cache: &mut Cache, last: u32) -> Vec<f32> {
         all.extend(read(decoder, cache, &[token], Origin::Written));
     }
     all
-}
-
-/// Largest difference over the largest value.
-fn apart(got: &[f32], wanted: &[f32]) -> f32 {
-    assert_eq!(got.len(), wanted.len());
-    let largest = wanted.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-    let differences = got.iter().zip(wanted).map(|(g, w)| (g - w).abs());
-    differences.fold(0.0_f32, |most, x| {
-        if x.is_nan() {
-            f32::INFINITY
-        } else {
-            most.max(x)
-        }
-    }) / largest
 }
 
 fn selection(budget: usize) -> PairSelection {

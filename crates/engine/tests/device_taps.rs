@@ -1,14 +1,10 @@
 //! Attention taps on a device beside the same taps on the processor, and prompts made short by a draft on a device. The
-//! device is the interpreter of launch plans, which runs the GPU's own kernels as C++.
+//! device is the interpreter of launch plans, or a GPU (`tiny::devices`).
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails must fail")]
 
 mod tiny;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use footnote_device::emulator::Emulator;
 use footnote_engine::compress::{
     Asked, CompressionPolicy, Draft, EvidenceHead, EvidenceHeads, Positions, compress,
 };
@@ -16,40 +12,12 @@ use footnote_engine::{
     Decoder, GenerateRequest, Heads, LanguageModel, LoadedModel, LocalModel, LocalOptions,
     OnDevice, Prompt, Reduce, Tap, TapConfig,
 };
-use tempfile::TempDir;
+use tiny::devices::{on_device, on_processor, test_device, tiny_file, tokens};
 
 /// The largest difference of a device's scores from the processor's, in the largest score. Keys are f16 on both and
 /// queries exact on both; what differs is a layer's input, which a device's products take as f16, as they take it in a
 /// prompt's other passes.
 const BOUND: f32 = 5e-3;
-
-/// A tiny model of a family as a file of f32, which the processor multiplies as it is.
-fn tiny_file(kind: &str) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tiny.gguf");
-    tiny::write_gguf(&path, kind, &tiny::weights(kind));
-    (folder, path)
-}
-
-/// A model on an interpreter with passes of `rows` tokens.
-fn on_device(path: &Path, rows: usize) -> LoadedModel {
-    let on = OnDevice {
-        rows,
-        cache_bytes: Some(64 << 20),
-        ..OnDevice::new(Arc::new(Emulator::new(1 << 30)))
-    };
-    LoadedModel::open_on(path, None, Some(&on)).unwrap()
-}
-
-fn on_processor(path: &Path) -> LoadedModel {
-    LoadedModel::open(path, None).unwrap()
-}
-
-fn tokens(count: u32, seed: u32) -> Vec<u32> {
-    (0..count)
-        .map(|at| (at * 7 + at * at % 13 + seed * 31) % tiny::VOCAB as u32)
-        .collect()
-}
 
 fn tapped(decoder: &Decoder, tokens: &[u32], config: &TapConfig) -> Vec<Vec<f32>> {
     let shape = decoder.cache_shape();
@@ -126,7 +94,7 @@ fn configs() -> Vec<(&'static str, TapConfig)> {
 fn a_device_scores_as_the_processor_does() {
     for kind in ["llama", "qwen2", "qwen3"] {
         let (_folder, path) = tiny_file(kind);
-        let (host, device) = (on_processor(&path), on_device(&path, 256));
+        let (host, device) = (on_processor(&path), on_device(&path, 256, 64 << 20));
         let tokens = tokens(300, 1);
         for (what, config) in configs() {
             let got = tapped(&device.decoder, &tokens, &config);
@@ -140,11 +108,11 @@ fn a_device_scores_as_the_processor_does() {
 #[test]
 fn passes_of_any_length_score_alike() {
     let (_folder, path) = tiny_file("qwen2");
-    let whole = on_device(&path, 512);
+    let whole = on_device(&path, 512, 64 << 20);
     let tokens = tokens(200, 2);
     let [apart, largest] = [2, 0].map(|at| configs().swap_remove(at).1);
     for rows in [32, 100] {
-        let cut = on_device(&path, rows);
+        let cut = on_device(&path, rows, 64 << 20);
         for config in [&apart, &largest] {
             let got = tapped(&cut.decoder, &tokens, config);
             let wanted = tapped(&whole.decoder, &tokens, config);
@@ -156,7 +124,7 @@ fn passes_of_any_length_score_alike() {
 #[test]
 fn a_prompt_shorter_than_its_window_is_its_window() {
     let (_folder, path) = tiny_file("llama");
-    let (host, device) = (on_processor(&path), on_device(&path, 32));
+    let (host, device) = (on_processor(&path), on_device(&path, 32, 64 << 20));
     for count in [1, 5, 40] {
         let tokens = tokens(count, 3);
         for (what, config) in configs() {
@@ -196,7 +164,7 @@ fn a_beginning_is_read_once_for_all_its_ends() {
         scores.collect::<Vec<_>>()
     };
     for rows in [32, 300] {
-        let device = on_device(&path, rows);
+        let device = on_device(&path, rows, 64 << 20);
         for band in [None, Some(10), Some(300)] {
             let (got, wanted) = (read(&device.decoder, band), read(&host.decoder, band));
             assert_eq!(got.len(), 4);
@@ -223,7 +191,7 @@ fn a_prompt_that_does_not_fit_is_refused() {
         rows: 64,
         // Three slabs, each of which holds a page of both layers, or an open page of codes.
         cache_bytes: Some(288 << 10),
-        ..OnDevice::new(Arc::new(Emulator::new(1 << 30)))
+        ..OnDevice::new(test_device(1 << 30))
     };
     let device = LoadedModel::open_on(&path, None, Some(&on)).unwrap();
     let decoder = &device.decoder;
@@ -287,7 +255,7 @@ fn the_same_tokens_stay() {
                 .unwrap()
                 .kept
         };
-        let by_device = kept(on_device(&path, 128));
+        let by_device = kept(on_device(&path, 128, 64 << 20));
         assert!(by_device.len() <= policy.budget().unwrap());
         assert!(by_device.len() > asked.window);
         assert_eq!(by_device, kept(on_processor(&path)), "{kind}, {policy}");
@@ -300,9 +268,10 @@ fn the_same_tokens_stay() {
 fn a_prompt_made_short_is_answered_on_a_device() {
     let (_folder, path) = tiny_file("qwen2");
     let options = LocalOptions::default();
-    let model = LocalModel::start("tiny".to_owned(), on_device(&path, 512), &options).unwrap();
+    let model =
+        LocalModel::start("tiny".to_owned(), on_device(&path, 512, 64 << 20), &options).unwrap();
     let model = model
-        .with_draft(draft(on_device(&path, 128), false))
+        .with_draft(draft(on_device(&path, 128, 64 << 20), false))
         .unwrap();
     let prompt = tokens(400, 9);
     let ask = |prompt: &[u32], compress: &str, positions| {

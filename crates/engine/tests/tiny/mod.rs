@@ -1,6 +1,8 @@
 //! Tiny models of every family, made up: as folders of safetensors and as GGUF files.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub mod devices;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
